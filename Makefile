@@ -1,0 +1,51 @@
+# Thin names for real commands; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BED := tests/hosts/bed
+INVENTORY ?= inventories/demo
+STACKS ?=
+LIMIT ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+venv: $(VENV)/.ready ## the controller's Python environment
+
+$(VENV)/.ready: requirements.txt tests/venv
+	tests/venv $(PYTHON) $(VENV)
+
+deploy: venv ## bring up the demo fleet and deploy to it; INVENTORY=... for real hosts, STACKS=a,b, LIMIT=pi
+	@if [ "$(INVENTORY)" = inventories/demo ]; then $(BED) up demo-pi demo-ec2; fi
+	$(BIN)/ansible-playbook playbooks/deploy.yml -i $(INVENTORY) $(if $(LIMIT),-l $(LIMIT)) $(if $(STACKS),-e dockyard_stacks=$(STACKS)) $(ARGS)
+
+lint: venv ## ansible-lint, yamllint, syntax of all Python
+	tests/lint
+
+unit: venv ## unit tests
+	$(BIN)/python -m pytest tests/unit -q -p no:cacheprovider
+
+test-fast: lint unit ## for daily work, under 2 minutes
+
+sanity: venv ## ansible-test sanity and galaxy-importer on the built collection
+	tests/sanity.sh
+
+molecule: venv ## the scenarios on real test hosts
+	tests/scenarios
+
+test: test-fast sanity molecule ## all that CI runs
+
+test-pi: venv ## the whole deployment on the arm64 machine
+	tests/pi/run
+
+test-all: test test-pi ## CI's tests and the arm64 machine
+
+clean: ## remove the test hosts and the environment
+	-$(BED) remove --all
+	rm -rf $(VENV) .cache
+
+.PHONY: help venv deploy lint unit test-fast sanity molecule test test-pi test-all clean

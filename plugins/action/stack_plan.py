@@ -1,0 +1,287 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller-side planning: reads stack folders, checks them against a host, says what the host shall have."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import yaml
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition as definitions
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import envfile, plan
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.schema import validate
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core before 2.19 has no trust model; every text may be a template
+    def trust_as_template(value):
+        """The text as it is."""
+        return value
+
+_COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+BUILTIN = os.path.join(_COLLECTION, "files", "stacks")
+SCHEMA = os.path.join(_COLLECTION, "files", "schemas", "stack.schema.json")
+ENVIRONMENTS = ("development", "staging", "production", "offline")
+HEADER = "Written by dockyard.fleet; changes made here are replaced by the next deployment."
+
+
+class StackProblems(Exception):
+    """A stack cannot be planned at all; ``problems`` is a list of str."""
+
+    def __init__(self, problems):
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def is_git(source):
+    """Whether a source is a git address, not a directory: has a scheme, or is ``user@host:path``."""
+    return bool(re.match(r"^[a-z+]+://", source) or re.match(r"^[\w.-]+@[\w.-]+:", source))
+
+
+def read_yaml(path):
+    """Parsed YAML of a file, a mapping.
+
+    :raises StackProblems: not readable, not YAML or not a mapping; says the line.
+    """
+    try:
+        with open(path, encoding="utf-8") as handle:
+            document = yaml.safe_load(handle)
+    except OSError as error:
+        raise StackProblems(["%s: %s" % (path, error.strerror)])
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise StackProblems(["%s%s: not valid YAML: %s" % (path, ", line %d" % (mark.line + 1) if mark else "", getattr(error, "problem", None) or error)])
+    if not isinstance(document, dict):
+        raise StackProblems(["%s: found %s, needed a mapping" % (path, type(document).__name__)])
+    return document
+
+
+def find_stack(name, folders):
+    """The folder of a stack: the first of the folders that has it.
+
+    :raises StackProblems: none has it; names those that exist.
+    """
+    for folder in folders:
+        if os.path.isfile(os.path.join(folder, name, "stack.yml")):
+            return os.path.join(folder, name)
+    known = sorted(set(entry for folder in folders if os.path.isdir(folder) for entry in os.listdir(folder)
+                       if os.path.isfile(os.path.join(folder, entry, "stack.yml"))))
+    raise StackProblems([plan.problem("dockyard_stacks", "the unknown stack '%s'" % name, "one of: %s" % ", ".join(known),
+                                      "correct dockyard_stacks, or add the folder of your stacks to dockyard_stack_path")])
+
+
+def load_stack(name, folders, environment):
+    """A stack's definition and Compose documents, valid in themselves.
+
+    :returns: (str folder, dict definition, list of str Compose file names, list of dict documents)
+    :raises StackProblems: all that is wrong with it.
+    """
+    folder = find_stack(name, folders)
+    path = os.path.join(folder, "stack.yml")
+    definition = read_yaml(path)
+    with open(SCHEMA, encoding="utf-8") as handle:
+        problems = validate(definition, json.load(handle))
+    if not problems and definition["name"] != name:
+        problems = ["name: found '%s', needed '%s', the name of its folder" % (definition["name"], name)]
+    if problems:
+        raise StackProblems(["%s, %s" % (path, text) for text in problems])
+    files = ["compose.yaml"]
+    overlay = "compose.%s.yaml" % environment
+    if os.path.isfile(os.path.join(folder, overlay)):
+        files.append(overlay)
+    documents = [read_yaml(os.path.join(folder, file)) for file in files]
+    problems = definitions.cross_check(definition, documents, lambda relative: os.path.exists(os.path.join(folder, relative)))
+    if problems:
+        raise StackProblems(["%s: %s" % (folder, text) for text in problems])
+    return folder, definition, files, documents
+
+
+class ActionModule(ActionBase):
+    """See the documentation of module stack_plan."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(["stacks", "stack_path", "environment", "facts", "config_dir", "problems"])
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        args = self._task.args
+        environment = args.get("environment") or "production"
+        facts = args.get("facts") or {}
+        problems = list(args.get("problems") or [])
+        warnings = []
+        stacks = args.get("stacks") or []
+        if isinstance(stacks, str):
+            stacks = [name.strip() for name in stacks.split(",") if name.strip()]
+        folders = [os.path.abspath(os.path.expanduser(path)) for path in args.get("stack_path") or []] + [BUILTIN]
+        if environment not in ENVIRONMENTS:
+            problems.append(plan.problem("dockyard_environment", repr(environment), "one of: %s" % ", ".join(ENVIRONMENTS), "correct dockyard_environment"))
+        for folder in folders[:-1]:
+            if not os.path.isdir(folder):
+                problems.append(plan.problem("dockyard_stack_path", "no folder %s on the controller" % folder, "an existing folder", "correct dockyard_stack_path"))
+        for name in sorted(set(name for name in stacks if stacks.count(name) > 1)):
+            problems.append(plan.problem("dockyard_stacks", "'%s' twice" % name, "each stack once", "correct dockyard_stacks"))
+
+        plans, claims = [], []
+        for name in dict.fromkeys(stacks):
+            try:
+                planned, found, claim = self._plan(str(name), folders, environment, facts, args.get("config_dir") or "/etc/dockyard")
+            except StackProblems as error:
+                problems.extend(error.problems)
+                continue
+            problems.extend(found)
+            plans.append(planned)
+            claims.append(claim)
+            if planned["limits_missing"]:
+                warnings.append("%s runs without its limits of %s: the kernel's %s cgroup controller is off (docker_engine_reboot: allowed lets the role turn it on)"
+                                % (name, ", ".join(planned["limits_missing"]), ", ".join(planned["limits_missing"])))
+        problems.extend(plan.port_conflicts(claims))
+        # Env files may hold what an operator calls a secret: never shown, whatever the verbosity.
+        result.update(changed=False, stacks=plans, images=[entry for planned in plans for entry in planned["images"]],
+                      problems=list(dict.fromkeys(problems)), notes=warnings, _ansible_verbose_override=True)
+        return result
+
+    def _variable(self, prefix, stack, default):
+        """The operator's variable ``<prefix>_<stack>``, templated."""
+        name = "%s_%s" % (prefix, stack.replace("-", "_"))
+        if name not in self._vars:
+            return default
+        value = self._templar.template(self._vars[name])
+        if not isinstance(value, type(default)):
+            raise StackProblems([plan.problem(name, type(value).__name__, type(default).__name__, "correct %s" % name)])
+        return value
+
+    def _source(self, definition):
+        """Where the application's source is, for role images; None for a stack without one."""
+        name = definition["name"]
+        declared = definition.get("source")
+        given = self._variable("dockyard_source", name, "")
+        ref = self._variable("dockyard_source_ref", name, "")
+        if not given and not declared:
+            return None
+        if not given or is_git(given):
+            source = {"git": given or declared["git"], "ref": ref or (declared or {}).get("ref", "HEAD")}
+        else:
+            path = os.path.abspath(os.path.expanduser(given))
+            if not os.path.isdir(path):
+                raise StackProblems([plan.problem("dockyard_source_%s" % name, "no directory %s on the controller" % path,
+                                                  "a directory with the application's source, or a git URL", "correct dockyard_source_%s" % name)])
+            source = {"path": path}
+            if ref:
+                source["ref"] = ref
+        if declared and "subdirectory" in declared:
+            source["subdirectory"] = declared["subdirectory"]
+        return source
+
+    def _plan(self, name, folders, environment, facts, config_dir):
+        """Plan one stack. Returns (plan, problems, (name, definition, settings)); raises StackProblems."""
+        folder, definition, compose_files, documents = load_stack(name, folders, environment)
+        services = definitions.services_of(documents)
+        settings, problems = plan.resolve_settings(definition, self._variable("dockyard_settings", name, {}))
+        env, found = plan.resolve_env(definition, self._variable("dockyard_env", name, {}), services)
+        problems += found
+        secrets_given = self._variable("dockyard_secrets", name, {})
+        tls = {"certificate": None, "key": None}
+        secrets = []
+        for secret, entry in sorted(definition.get("secrets", {}).items()):
+            if entry["source"].startswith("tls_"):
+                tls[entry["source"][4:]] = secret
+            secrets.append({"name": secret, "source": entry["source"], "length": entry.get("length", 32), "readers": entry.get("readers", [0]),
+                            "required": entry.get("required", True)})
+            on_host = (((facts.get("stacks") or {}).get(name) or {}).get("secrets") or {}).get(secret)
+            if entry["source"] == "given" and entry.get("required", True) and not secrets_given.get(secret) and not on_host:
+                problems.append(plan.problem("%s, secret %s" % (name, secret), "no value", entry.get("description", "a value"),
+                                             "set dockyard_secrets_%s.%s (from ansible-vault)" % (name.replace("-", "_"), secret)))
+        for secret in sorted(set(secrets_given) - set(definition.get("secrets", {}))):
+            problems.append(plan.problem("%s, dockyard_secrets_%s" % (name, name), "the unknown secret %s" % secret,
+                                         "one of: %s" % (", ".join(sorted(definition.get("secrets", {}))) or "none"), "correct it"))
+        problems += plan.check_host(definition, facts, settings)
+
+        contents, files = {}, []
+        for entry in [{"source": file} for file in compose_files] + definition.get("files", []):
+            path = os.path.normpath(entry["source"])
+            try:
+                with open(os.path.join(folder, path), encoding="utf-8", newline="") as handle:
+                    text = handle.read()
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append("%s: %s cannot be read as UTF-8 text: %s" % (folder, path, error))
+                continue
+            if entry.get("template"):
+                text = self._render(path, text, {"settings": settings, "stack": name, "environment": environment,
+                                                 "host": self._vars.get("inventory_hostname")}, problems)
+            contents[path] = text
+            files.append({"path": path, "content": text, "mode": entry.get("mode", "0644")})
+        for service, values in env.items():
+            if values:
+                files.append({"path": "%s.env" % service, "content": envfile.render(values, HEADER), "mode": "0600"})
+
+        deploy, missing = plan.limits_overlay(definition, (facts.get("cgroup") or {}).get("controllers"))
+        overlay = {service: {"deploy": value} for service, value in deploy.items()}
+        for service, labels in plan.labels_of_files(documents, contents).items():
+            overlay.setdefault(service, {})["labels"] = labels
+
+        source = self._source(definition)
+        overrides = {"images": self._variable("dockyard_images", name, {}), "build_args": self._variable("dockyard_build_args", name, {})}
+        images = plan.image_entries(definition, folder, source, overrides, (facts.get("architecture") or {}).get("docker_platform"))
+        address = self._address()
+        planned = {
+            "name": name, "title": definition.get("title", name), "environment": environment,
+            "directory": "%s/stacks/%s" % (config_dir, name),
+            "revision": self._revision(source, definition),
+            "images": images,
+            "image_variables": {definitions.variable_of(service): image for service, image in definitions.images_by_service(definition).items()},
+            "compose_files": compose_files, "files": files, "settings": settings, "overlay": overlay,
+            "services": sorted(services), "jobs": definition.get("health", {}).get("jobs", []),
+            "service_secrets": {service: sorted(set(secret for secret, _uid in mounted))
+                                for service, mounted in definitions.secrets_of_services(documents).items() if mounted},
+            "secrets": secrets, "tls": tls if tls["key"] else None,
+            "volumes": [dict(entry, name=volume) for volume, entry in sorted(definition.get("volumes", {}).items())],
+            "ports": [{"service": port["service"], "container": port["container"], "protocol": port.get("protocol", "tcp"),
+                       "published": settings.get(port["setting"])} for port in definition.get("ports", [])],
+            "timeout_seconds": definition.get("health", {}).get("timeout_seconds", 300),
+            "prove": [dict(entry, stack=name, url=self._url(entry, settings, address)) for entry in definition.get("prove", [])],
+            "urls": [self._url(entry, settings, address) for entry in definition.get("urls", [])],
+            "limits_missing": missing,
+        }
+        return planned, problems, (name, definition, settings)
+
+    def _render(self, path, text, variables, problems):
+        """A template of the stack's folder, rendered; the text as it is when it can't be."""
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        try:
+            return templar.template(trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False)
+        except Exception as error:  # pylint: disable=broad-except
+            problems.append("%s: the template cannot be rendered: %s; it sees: %s" % (path, error, ", ".join(sorted(variables))))
+            return text
+
+    def _address(self):
+        """The address under which the controller reaches the host, for URLs."""
+        for name in ("dockyard_address", "ansible_host", "inventory_hostname"):
+            if self._vars.get(name):
+                return str(self._templar.template(self._vars[name]))
+        return "localhost"
+
+    def _url(self, entry, settings, address):
+        """``https://host:port/path``, without a port that is the scheme's own; dockyard_url_ports maps published to outside ports (NAT)."""
+        port = str(settings.get(entry["setting"], ""))
+        outside = self._templar.template(self._vars["dockyard_url_ports"]) if "dockyard_url_ports" in self._vars else {}
+        port = str(outside.get(port, outside.get(int(port), port))) if port.isdigit() else port
+        default = {"http": "80", "https": "443"}[entry["scheme"]]
+        host = "[%s]" % address if ":" in address else address
+        return "%s://%s%s%s" % (entry["scheme"], host, "" if port == default else ":" + port, entry.get("path", "/"))
+
+    @staticmethod
+    def _revision(source, definition):
+        """A short word for the version of a stack: the commit, or the folder's name."""
+        if source and "git" in source:
+            return source["ref"][:12]
+        if source:
+            return "dir:%s" % os.path.basename(source["path"])
+        return "schema-%s" % definition["schema"]

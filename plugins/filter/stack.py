@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small decisions of role stack, as filters."""
+
+from __future__ import annotations
+
+import time
+
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.proof import problems_of_answer, secrets_for_release, tls_is_due
+
+
+def stack_tls_due(plans, facts, given):
+    """The plans whose self-signed certificate has to be made now."""
+    stacks = (facts or {}).get("stacks") or {}
+    return [plan for plan in plans if tls_is_due(plan, (stacks.get(plan["name"]) or {}).get("secrets") or {}, (given or {}).get(plan["name"]) or {}, int(time.time()))]
+
+
+def stack_secrets(plan, given, made):
+    """The option ``secrets`` of module release for one plan."""
+    return secrets_for_release(plan, (given or {}).get(plan["name"]) or {}, (made or {}).get(plan["name"]) or {})
+
+
+def stack_answer_problems(answer, entry):
+    """What is wrong with the answer of ansible.builtin.uri to one entry of ``prove``."""
+    return problems_of_answer(entry, int(answer.get("status", -1)), answer.get("content") or "")
+
+
+def stack_image_variables(plan, images):
+    """The Compose variables of a plan's images: ``{APP_IMAGE: reference}``."""
+    found = (images or {}).get(plan["name"]) or {}
+    declared = dict((entry["name"], entry["reference"]) for entry in plan["images"])
+    return dict((variable, (found.get(name) or {}).get("reference") or declared[name]) for variable, name in plan["image_variables"].items())
+
+
+def stack_summary(results, plans):
+    """The results of the release loop as the report needs them, by stack; secrets and file contents left out."""
+    summary = {}
+    for result in results:
+        plan = [plan for plan in plans if plan["name"] == result["item"]][0]
+        services = result.get("services") or {}
+        well = [name for name, entry in services.items() if entry.get("health") in ("healthy", "none") or name in plan["jobs"]]
+        summary[plan["name"]] = {
+            "environment": plan["environment"], "revision": plan["revision"], "urls": plan["urls"], "services": services,
+            "healthy": len(well), "wanted": len(plan["services"]), "changed": bool(result.get("changed")),
+            "limits_missing": plan["limits_missing"], "changed_services": result.get("changed_services") or {},
+            "release": (result.get("release") or {}).get("number"),
+        }
+    return summary
+
+
+def variables_of(names, prefix, variables):
+    """The variables ``<prefix>_<name>`` that exist, by name; a ``-`` in a name is a ``_`` in its variable."""
+    found = {}
+    for name in names:
+        variable = "%s_%s" % (prefix, name.replace("-", "_"))
+        if variable in variables:
+            found[name] = variables[variable]
+    return found
+
+
+class FilterModule:
+    """The filters by name."""
+
+    def filters(self):
+        return {
+            "stack_tls_due": stack_tls_due, "stack_secrets": stack_secrets, "stack_answer_problems": stack_answer_problems,
+            "stack_image_variables": stack_image_variables, "stack_summary": stack_summary,
+            "variables_of": variables_of,
+        }

@@ -1,0 +1,81 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one door to Docker Compose v2 (``docker compose``)."""
+
+from __future__ import annotations
+
+import json
+
+
+class ComposeError(Exception):
+    """A Compose command failed; the text is what it said, without noise."""
+
+
+def tail(text, lines):
+    """The last lines of a text that are not empty."""
+    kept = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(kept[-lines:])
+
+
+def parse_hashes(output):
+    """The answer of ``config --hash '*'``: ``service hash`` a line.
+
+    :returns: dict of service to hash.
+    """
+    return dict(line.split()[:2] for line in output.splitlines() if len(line.split()) == 2)
+
+
+class Compose:
+    """Commands on one project.
+
+    :arg run: callable(list argv) -> (rc, stdout, stderr), as ``AnsibleModule.run_command``.
+    :arg docker: str, path of the docker program.
+    :arg project: str.
+    :arg directory: str, the project directory, which has ``.env`` and the Compose files.
+    :arg files: list of str, names of the Compose files in it.
+    """
+
+    def __init__(self, run, docker, project, directory, files):
+        self._run = run
+        self._base = [docker, "compose", "--project-name", project, "--project-directory", directory, "--env-file", "%s/.env" % directory]
+        for name in files:
+            self._base += ["--file", "%s/%s" % (directory, name)]
+
+    def argv(self, *words):
+        """The whole command line."""
+        return self._base + list(words)
+
+    def call(self, *words):
+        """Run a command.
+
+        :returns: str, standard output.
+        :raises ComposeError: it ended with another code than 0.
+        """
+        rc, out, err = self._run(self.argv(*words))
+        if rc != 0:
+            raise ComposeError(tail(err, 15) or tail(out, 15) or "docker compose %s ended with code %d" % (words[0], rc))
+        return out
+
+    def model(self):
+        """The resolved model of the project, as a dict."""
+        return json.loads(self.call("config", "--format", "json"))
+
+    def hashes(self):
+        """Compose's hash of each service, equal to the label ``com.docker.compose.config-hash`` of its containers."""
+        return parse_hashes(self.call("config", "--hash", "*"))
+
+    def create(self):
+        """Create the networks, volumes and containers that are missing; start and change nothing."""
+        self.call("up", "--no-start", "--no-recreate", "--no-build", "--pull", "never")
+
+    def up(self, services, remove_orphans=False):
+        """Create or recreate, and start, these services and no other. Waits for nothing."""
+        words = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never"]
+        if remove_orphans:
+            words.append("--remove-orphans")
+        self.call(*(words + sorted(services)))
+
+    def restart(self, services):
+        """Restart these services."""
+        self.call(*(["restart", "--no-deps"] + sorted(services)))

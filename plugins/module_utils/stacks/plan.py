@@ -1,0 +1,253 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a stack definition, a host's facts and the operator's variables to what shall be on that host. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition as definitions
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import envfile
+
+CONTROLLER_OF_LIMIT = {"memory": "memory", "cpus": "cpu", "pids": "pids"}
+_MB = 1000 * 1000
+
+
+def problem(where, found, needed, setting):
+    """One problem as the operator reads it.
+
+    :returns: str, ``where: found ...; needed ...; set ...``.
+    """
+    return "%s: found %s; needed %s; %s" % (where, found, needed, setting)
+
+
+def resolve_settings(definition, given):
+    """The values of a stack's settings.
+
+    :arg definition: dict, a valid stack definition.
+    :arg given: dict, ``dockyard_settings_<stack>``.
+    :returns: (dict of str to str, list of str problems)
+    """
+    name = definition["name"]
+    declared = definition.get("settings", {})
+    variable = "dockyard_settings_%s" % name.replace("-", "_")
+    problems = []
+    for key in sorted(set(given) - set(declared)):
+        problems.append(problem("%s, %s" % (name, variable), "the unknown setting %s" % key,
+                                "one of: %s" % (", ".join(sorted(declared)) or "none"), "correct %s" % variable))
+    values = {}
+    for key, entry in sorted(declared.items()):
+        if key not in given and "default" not in entry:
+            if entry.get("required", True):
+                problems.append(problem("%s, setting %s" % (name, key), "no value", entry.get("description", "a value"), "set %s.%s" % (variable, key)))
+            continue
+        try:
+            text = envfile.text_of(given.get(key, entry.get("default")))
+        except ValueError as error:
+            problems.append("%s, setting %s: %s; correct %s.%s" % (name, key, error, variable, key))
+            continue
+        kind = entry.get("type", "string")
+        if kind in ("port", "integer") and not re.match(r"^-?[0-9]+\Z", text):
+            problems.append(problem("%s, setting %s" % (name, key), repr(text), "a whole number", "correct %s.%s" % (variable, key)))
+        elif kind == "port" and not 1 <= int(text) <= 65535:
+            problems.append(problem("%s, setting %s" % (name, key), text, "a port from 1 to 65535", "correct %s.%s" % (variable, key)))
+        elif kind == "boolean" and text not in ("true", "false"):
+            problems.append(problem("%s, setting %s" % (name, key), repr(text), "true or false", "correct %s.%s" % (variable, key)))
+        values[key] = text
+    return values, problems
+
+
+def resolve_env(definition, given, services):
+    """The environment of each service: the definition's, overridden by ``dockyard_env_<stack>``.
+
+    :arg services: iterable of the names of the Compose services.
+    :returns: (dict of service to dict of str to str, list of str problems)
+    """
+    name = definition["name"]
+    variable = "dockyard_env_%s" % name.replace("-", "_")
+    problems = []
+    result = {}
+    for service in sorted(set(given) - set(services)):
+        problems.append(problem("%s, %s" % (name, variable), "the unknown service %s" % service,
+                                "one of: %s" % ", ".join(sorted(services)), "correct %s" % variable))
+    for service in sorted(set(definition.get("env", {})) | (set(given) & set(services))):
+        values = dict(definition.get("env", {}).get(service, {}))
+        if not isinstance(given.get(service) or {}, dict):
+            problems.append(problem("%s, %s.%s" % (name, variable, service), type(given[service]).__name__, "a mapping of names to values", "correct it"))
+            continue
+        values.update(given.get(service) or {})
+        result[service] = {}
+        for key, value in values.items():
+            try:
+                result[service][key] = envfile.text_of(value)
+                envfile.render({key: value})
+            except ValueError as error:
+                problems.append("%s, environment of %s: %s: %s; correct %s.%s" % (name, service, key, error, variable, service))
+    return result, problems
+
+
+def limits_overlay(definition, controllers):
+    """The resource limits that this host can enforce, as a Compose overlay.
+
+    :arg controllers: dict of cgroup controller to bool, from the facts; None when unknown (all limits are then kept).
+    :returns: (dict of service to ``deploy`` mapping, sorted list of the controllers that are missing)
+    """
+    overlay = {}
+    missing = set()
+    for service, limits in sorted(definition.get("limits", {}).items()):
+        kept = {}
+        for key, value in sorted(limits.items()):
+            controller = CONTROLLER_OF_LIMIT[key]
+            if controllers is not None and not controllers.get(controller):
+                missing.add(controller)
+            else:
+                kept[key] = value if key == "pids" else str(value)
+        if kept:
+            overlay[service] = {"resources": {"limits": kept}}
+    return overlay, sorted(missing)
+
+
+def image_entries(definition, directory, source, overrides, platform):
+    """The images of a stack as role ``images`` takes them.
+
+    :arg directory: str, the stack's folder on the controller.
+    :arg source: dict as the action plugin resolved it (``path``, or ``git`` and ``ref``), or None.
+    :arg overrides: dict with ``images`` (name to reference) and ``build_args`` (name to dict).
+    :arg platform: str or None, as ``linux/arm64``.
+    :returns: list of dict.
+    """
+    entries = []
+    for name, image in sorted(definition["images"].items()):
+        entry = {"stack": definition["name"], "name": name, "platform": platform, "budget_bytes": image["budget_mb"] * _MB if "budget_mb" in image else None}
+        replacement = overrides.get("images", {}).get(name)
+        if replacement or "pull" in image:
+            entry.update(how="pull", reference=replacement or image["pull"]["image"], pull={"image": replacement or image["pull"]["image"]})
+        else:
+            build = image["build"]
+            args = dict(build.get("args", {}))
+            args.update(overrides.get("build_args", {}).get(name, {}))
+            entry.update(how="build", reference="dockyard/%s-%s" % (definition["name"], name), build={
+                "recipe": posixpath.join(directory, build["recipe"]),
+                "dockerfile": build.get("dockerfile", "Dockerfile"),
+                "source": source if build.get("source", True) else None,
+                "args": {key: envfile.text_of(value) for key, value in args.items()},
+                "target": build.get("target"),
+                "secrets": build.get("secrets", []),
+            })
+        entries.append(entry)
+    return entries
+
+
+def check_host(definition, facts, settings):
+    """What a host lacks for a stack.
+
+    :arg facts: dict, the facts of ``host_facts``.
+    :arg settings: dict of str to str, resolved.
+    :returns: list of str problems. What the facts don't know is not held against the host.
+    """
+    name = definition["name"]
+    needs = definition.get("needs", {})
+    problems = []
+    platform = (facts.get("architecture") or {}).get("docker_platform") or ""
+    wanted = needs.get("architectures")
+    if wanted and platform and platform.partition("/")[2] not in wanted:
+        problems.append(problem(name, "a host of platform %s" % platform, "one of: %s" % ", ".join(wanted), "take %s out of dockyard_stacks of this host" % name))
+    memory = (facts.get("memory") or {}).get("total_bytes")
+    # A machine sold as "4 GB" shows up to a tenth less: firmware and kernel keep some.
+    if memory and memory < needs.get("memory_mb", 0) * _MB * 0.9:
+        problems.append(problem(name, "%d MB of memory" % (memory // _MB), "%d MB" % needs["memory_mb"], "take %s out of dockyard_stacks of this host" % name))
+    deployed = (facts.get("releases") or {}).get(name)
+    data_root = ((facts.get("docker") or {}).get("engine") or {}).get("data_root") or "/var/lib/docker"
+    free = free_bytes(facts.get("disk") or [], data_root)
+    if not deployed and free is not None and free < needs.get("disk_mb", 0) * _MB:
+        problems.append(problem("%s, disk of %s" % (name, data_root), "%d MB free" % (free // _MB), "%d MB" % needs["disk_mb"],
+                                "free space, or set docker_engine_data_root to a larger disk"))
+    for port in definition.get("ports", []):
+        number = settings.get(port["setting"], "")
+        for listener in facts.get("ports") or []:
+            if str(listener.get("port")) != number or listener.get("protocol", "tcp")[:3] != port.get("protocol", "tcp"):
+                continue
+            if _is_ours(name, listener, facts):
+                continue
+            holder = listener.get("container") or listener.get("process") or "another program"
+            problems.append(problem("%s, port %s" % (name, number), "held by %s%s" % (holder, " (pid %s)" % listener["pid"] if listener.get("pid") else ""),
+                                    "a free port for %s" % port.get("purpose", port["service"]),
+                                    "stop that program, or set dockyard_settings_%s.%s" % (name.replace("-", "_"), port["setting"])))
+            break
+    return problems
+
+
+def _is_ours(stack, listener, facts):
+    """Whether a listening port belongs to a container of this stack."""
+    for container in facts.get("containers") or []:
+        if container.get("project") != stack:
+            continue
+        if listener.get("container") and listener["container"] in (container.get("name"), container.get("id")):
+            return True
+        if any(str(port.get("host_port")) == str(listener.get("port")) for port in container.get("ports") or []):
+            return True
+    return False
+
+
+def free_bytes(disks, path):
+    """Free space of the file system that holds a path: the entry of that path, else the longest mount above it.
+
+    :returns: int bytes, or None when the facts don't say.
+    """
+    for disk in disks:
+        if disk.get("path") == path:
+            return disk.get("free_bytes")
+    best = None
+    for disk in disks:
+        mount = (disk.get("mount") or "").rstrip("/")
+        if (path == mount or path.startswith(mount + "/")) and (best is None or len(mount) > len(best[0])):
+            best = (mount, disk.get("free_bytes"))
+    return best[1] if best else None
+
+
+def port_conflicts(stacks):
+    """Ports that two stacks of one host claim.
+
+    :arg stacks: list of (name, definition, settings).
+    :returns: list of str problems.
+    """
+    claimed = {}
+    problems = []
+    for name, definition, settings in stacks:
+        for port in definition.get("ports", []):
+            key = (settings.get(port["setting"]), port.get("protocol", "tcp"))
+            mine = "dockyard_settings_%s.%s" % (name.replace("-", "_"), port["setting"])
+            if key in claimed:
+                problems.append(problem("port %s/%s" % key, "claimed by both %s (%s) and %s (%s)" % (claimed[key] + (name, mine)),
+                                        "one stack a port", "change one of the two settings"))
+            else:
+                claimed[key] = (name, mine)
+    return problems
+
+
+def digest(text):
+    """First 16 hex digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def labels_of_files(documents, contents):
+    """A label for each service that mounts files, so that Compose recreates it when one of them changed.
+
+    Compose's own hash of a service does not cover the content of what it mounts.
+
+    :arg contents: dict of relative path to text.
+    :returns: dict of service to dict of labels.
+    """
+    labels = {}
+    for service, paths in definitions.files_of_services(documents).items():
+        lines = []
+        for path in paths:
+            for name in sorted(contents):
+                if name == path or name.startswith(path + "/"):
+                    lines.append("%s %s" % (name, digest(contents[name])))
+        if lines:
+            labels[service] = {"org.dockyard.files": digest("\n".join(lines))}
+    return labels

@@ -1,0 +1,853 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release
+short_description: This version of a stack serves, or the last good one still does
+version_added: 0.1.0
+author:
+  - dockyard.fleet contributors (@dockyard)
+description:
+  - Brings a Compose stack to the given state in one call. Files are staged and checked by C(docker compose config) before anything that runs is touched,
+    then renamed into place; only the services that differ are recreated, each after those that it depends on are healthy; health is awaited with a deadline
+    that tolerates an early C(unhealthy).
+  - When the new version does not get healthy, the files of the last good release are put back and its services started again, and the module fails
+    with the last log lines and the health output of the service that failed.
+  - A second run with the same options changes nothing, and repairs what has drifted (containers that are gone, stopped, edited or unhealthy).
+  - A killed run leaves each file either old or new; the next run goes on from there.
+  - Secrets that are to be generated are made once on the host, from the kernel's random generator, and kept; they are never returned, shown or logged.
+  - The images must be on the host already (role C(images)).
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    description: Stages the files in a temporary folder, lets Compose check them and says which files and services would change.
+    support: full
+  diff_mode:
+    description: One diff a file; values of variables whose name looks like a secret are hidden.
+    support: full
+  platform:
+    platforms: posix
+options:
+  name:
+    description: Name of the stack and of the Compose project.
+    type: str
+    required: true
+  directory:
+    description: Folder of the stack on the host.
+    type: path
+    required: true
+  state_dir:
+    description: Folder of the collection's state; C(releases/<name>.jsonl) in it is the ledger of the stack.
+    type: path
+    default: /var/lib/dockyard
+  environment:
+    description: Name of the environment, for the ledger. In V(development), ports on the loopback address need no declaration.
+    type: str
+    default: production
+  revision:
+    description: What is released, for the ledger.
+    type: str
+    default: ""
+  released_by:
+    description: Who releases, for the ledger and for the lock's holder.
+    type: str
+    default: ""
+  compose_files:
+    description: Names of the Compose files among O(files), in the order of merging.
+    type: list
+    elements: str
+    default: [compose.yaml]
+  files:
+    description: Files of the stack's folder.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Path below O(directory).
+        type: str
+        required: true
+      content:
+        description: The whole text.
+        type: str
+        required: true
+      mode:
+        description: Octal mode in quotes.
+        type: str
+        default: "0644"
+  variables:
+    description: Variables that the Compose files interpolate (settings and image references), written to C(.env), 0600.
+    type: dict
+    default: {}
+  overlay:
+    description: Generated part of each service (limits, labels), laid over the Compose files as C(compose.dockyard.yaml).
+    type: dict
+    default: {}
+  services:
+    description: The services that must be there.
+    type: list
+    elements: str
+    required: true
+  jobs:
+    description: Those of O(services) that run once and must end with exit code 0.
+    type: list
+    elements: str
+    default: []
+  secrets:
+    description: Secrets of the stack. Each reader gets C(secrets/<name>.<uid>), mode 0600, owned by that uid.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the secret.
+        type: str
+        required: true
+      source:
+        description: V(generated) ones are made when missing; the others are given in O(secrets[].value), or must be on the host already.
+        type: str
+        choices: [generated, given, tls_certificate, tls_key]
+        required: true
+      value:
+        description: The secret itself. Without it, what is on the host stays.
+        type: str
+      length:
+        description: Characters of a generated secret, 6 bits of entropy each.
+        type: int
+        default: 32
+      readers:
+        description: Numeric uids that read it.
+        type: list
+        elements: int
+        default: [0]
+      required:
+        description: Whether the stack can't run without it.
+        type: bool
+        default: true
+      expires_epoch_s:
+        description: When the secret (a certificate) ends to be valid, recorded for the facts; seconds since 1970.
+        type: int
+  service_secrets:
+    description: Which secrets each service mounts; a service is recreated when one of them was replaced.
+    type: dict
+    default: {}
+  volumes:
+    description: Named volumes whose top folder has a certain owner or mode.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name in the Compose file.
+        type: str
+        required: true
+      owner:
+        description: C(uid:gid), numeric.
+        type: str
+      mode:
+        description: Octal mode in quotes.
+        type: str
+      backup:
+        description: Whether a backup holds it; not used here.
+        type: bool
+  ports:
+    description: Every port that the stack may publish.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      service:
+        description: Service that publishes it.
+        type: str
+        required: true
+      container:
+        description: Port in the container.
+        type: int
+        required: true
+      protocol:
+        description: Protocol of the port.
+        type: str
+        choices: [tcp, udp]
+        default: tcp
+      published:
+        description: Port on the host.
+        type: str
+        required: true
+  timeout_seconds:
+    description: How long all services together may take to become healthy.
+    type: int
+    default: 300
+  lock_timeout_seconds:
+    description: How long to wait for another run on the same host and stack.
+    type: int
+    default: 60
+  docker_socket:
+    description: Path of the Docker socket.
+    type: path
+    default: /var/run/docker.sock
+requirements:
+  - Docker Engine with Compose v2.24 or later
+seealso:
+  - module: dockyard.fleet.stack_plan
+  - module: dockyard.fleet.images
+  - module: community.docker.docker_compose_v2
+    description: Brings up a Compose project without the gate, the way back and the ledger.
+"""
+
+EXAMPLES = r"""
+- name: Release a stack of one service
+  dockyard.fleet.release:
+    name: hello
+    directory: /etc/dockyard/stacks/hello
+    revision: "2"
+    files:
+      - path: compose.yaml
+        content: |
+          services:
+            web:
+              image: ${WEB_IMAGE}
+              secrets: [api_token]
+              ports: ["8080:8080"]
+          secrets:
+            api_token:
+              file: ./secrets/api_token.1000
+    variables:
+      WEB_IMAGE: dockyard/hello-web:4f0c2a91d7b3e865
+    services: [web]
+    secrets:
+      - name: api_token
+        source: generated
+        readers: [1000]
+    service_secrets:
+      web: [api_token]
+    ports:
+      - service: web
+        container: 8080
+        published: "8080"
+  become: true
+"""
+
+RETURN = r"""
+services:
+  description: How each service stands at the end.
+  type: dict
+  returned: success
+  sample:
+    web: {state: running, health: healthy, image: "dockyard/hello-web:4f0c2a91d7b3e865"}
+changed_files:
+  description: Files that were (check mode - would be) written or removed.
+  type: list
+  elements: str
+  returned: success
+changed_services:
+  description: Services that were (would be) touched, with the reason.
+  type: dict
+  returned: success
+  sample: {web: changed}
+release:
+  description: The newest entry of the stack's ledger.
+  type: dict
+  returned: success
+reverted:
+  description: Whether the last good release was put back.
+  type: bool
+  returned: failure
+seconds:
+  description: How long it took.
+  type: float
+  returned: always
+"""
+
+import json
+import os
+import secrets as random_secrets
+import shutil
+import stat
+import string
+import tempfile
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.dockyard.fleet.plugins.module_utils.docker.api import DockerApi, DockerError
+from ansible_collections.dockyard.fleet.plugins.module_utils.docker.compose import Compose, ComposeError, tail
+from ansible_collections.dockyard.fleet.plugins.module_utils.release import decide, files
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import envfile
+
+HEADER = "Written by dockyard.fleet; changes made here are replaced by the next deployment."
+OVERLAY = "compose.dockyard.yaml"
+# 64 characters, so that each carries exactly 6 bits; all are safe in URLs, shells and env files.
+ALPHABET = string.ascii_letters + string.digits + "-_"
+POLL_SECONDS = 1.0
+
+
+class ReleaseError(Exception):
+    """The release can't go on; ``changed`` tells whether something was touched."""
+
+    def __init__(self, message, changed=False, **facts):
+        super().__init__(message)
+        self.changed = changed
+        self.facts = facts
+
+
+class Release:
+    """One release of one stack on this host."""
+
+    def __init__(self, module):
+        self.module = module
+        self.params = module.params
+        self.name = module.params["name"]
+        self.directory = module.params["directory"].rstrip("/")
+        self.parent = os.path.dirname(self.directory)
+        self.ledger_dir = os.path.join(module.params["state_dir"], "releases")
+        self.good = os.path.join(self.ledger_dir, "%s.good" % self.name)
+        self.compose_files = module.params["compose_files"] + [OVERLAY]
+        self.jobs = set(module.params["jobs"])
+        self.docker = module.get_bin_path("docker") or ""
+        self.api = DockerApi(module.params["docker_socket"], timeout=20)
+        self.started = time.time()
+        self.secret_values = {}
+        self.diffs = []
+
+    # -- what shall be ------------------------------------------------------
+
+    def _run(self, argv):
+        return self.module.run_command(argv, environ_update={"COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain"})
+
+    def compose(self, directory=None):
+        """The Compose door, for the stack's folder or a staged one."""
+        return Compose(self._run, self.docker, self.name, directory or self.directory, self.compose_files)
+
+    def desired(self, versions):
+        """All files that the stack's folder shall have, secrets aside.
+
+        :arg versions: dict of secret name to version.
+        :returns: dict of relative path to (bytes, int mode).
+        """
+        wanted = {}
+        for entry in self.params["files"]:
+            path = os.path.normpath(entry["path"])
+            if path.startswith("..") or os.path.isabs(path) or path.split("/")[0] in ("secrets", ".env", OVERLAY):
+                raise ReleaseError("%s, files: found the path %s; needed one below %s that is not the module's own" % (self.name, entry["path"], self.directory))
+            wanted[path] = (entry["content"].encode("utf-8"), int(entry["mode"], 8))
+        variables = dict(self.params["variables"], COMPOSE_PROJECT_NAME=self.name, COMPOSE_FILE=":".join(self.compose_files))
+        wanted[".env"] = (envfile.render(variables, HEADER).encode("utf-8"), 0o600)
+        overlay = {service: dict(value) for service, value in self.params["overlay"].items()}
+        for service, names in self.params["service_secrets"].items():
+            labels = dict(overlay.setdefault(service, {}).get("labels") or {})
+            labels["org.dockyard.secrets"] = ",".join("%s:%s" % (name, versions[name]) for name in names if name in versions)
+            overlay[service]["labels"] = labels
+        # JSON is YAML too, and the standard library writes it.
+        text = "# %s\n%s\n" % (HEADER, json.dumps({"services": overlay}, indent=2, sort_keys=True))
+        wanted[OVERLAY] = (text.encode("utf-8"), 0o644)
+        return wanted
+
+    def stale(self, wanted):
+        """Files that an earlier release wrote and this one does not want."""
+        record = files.read(os.path.join(self.directory, ".dockyard.json"))
+        known = json.loads(record.decode("utf-8")) if record else []
+        return sorted(path for path in known if path not in wanted and os.path.lexists(os.path.join(self.directory, path)))
+
+    # -- secrets ------------------------------------------------------------
+
+    def secret_path(self, name, uid):
+        return os.path.join(self.directory, "secrets", "%s.%d" % (name, uid))
+
+    def plan_secrets(self):
+        """What to write under ``secrets/``.
+
+        :returns: (list of (relative path, bytes, uid), dict of metadata as it shall be)
+        :raises ReleaseError: a required secret is neither given nor here.
+        """
+        record = files.read(os.path.join(self.directory, "secrets", ".meta.json"))
+        meta = json.loads(record.decode("utf-8")) if record else {}
+        writes, after = [], {}
+        for entry in self.params["secrets"]:
+            name = entry["name"]
+            current = None
+            for path in [self.secret_path(name, uid) for uid in entry["readers"]] + self._other_readers(name):
+                current = files.read(path)
+                if current:
+                    break
+            value = entry["value"].encode("utf-8") if entry["value"] else current
+            if not value and entry["source"] == "generated":
+                value = "".join(random_secrets.choice(ALPHABET) for unused in range(entry["length"])).encode("ascii")
+            if not value:
+                if entry["required"]:
+                    raise ReleaseError("%s, secret %s: found no value, neither given nor in %s; needed one; set dockyard_secrets_%s.%s"
+                                       % (self.name, name, os.path.join(self.directory, "secrets"), self.name.replace("-", "_"), name))
+                # An optional secret is an empty file: Compose refuses to start a service whose secret file is absent.
+                value = b""
+            self.secret_values[name] = value.decode("utf-8", "replace")
+            known = meta.get(name, {})
+            fresh = value != current or "version" not in known
+            after[name] = {
+                "source": entry["source"],
+                "version": random_secrets.token_hex(4) if fresh else known["version"],
+                "created_epoch_s": int(time.time()) if fresh else known.get("created_epoch_s"),
+                "expires_epoch_s": entry["expires_epoch_s"] if entry["expires_epoch_s"] else (None if fresh else known.get("expires_epoch_s")),
+            }
+            for uid in entry["readers"]:
+                if files.differs(self.secret_path(name, uid), value, 0o600, (uid, uid if uid else 0)):
+                    writes.append((os.path.join("secrets", "%s.%d" % (name, uid)), value, uid))
+        if self.module.check_mode:
+            # Versions of secrets that would be made are random; the run that makes them decides.
+            after = {name: dict(entry, version=meta.get(name, {}).get("version", entry["version"])) for name, entry in after.items()}
+        return writes, after
+
+    def _other_readers(self, name):
+        """Files of a secret for readers that are not asked for any more: its value must survive a change of the uids."""
+        folder = os.path.join(self.directory, "secrets")
+        if not os.path.isdir(folder):
+            return []
+        return [os.path.join(folder, entry) for entry in sorted(os.listdir(folder)) if entry.rpartition(".")[0] == name and entry.rpartition(".")[2].isdigit()]
+
+    def redact(self, text):
+        """A text without the values of the secrets."""
+        for name, value in self.secret_values.items():
+            if len(value) >= 6:
+                text = text.replace(value, "(secret %s)" % name)
+        return text
+
+    # -- what is ------------------------------------------------------------
+
+    def containers(self):
+        """The project's containers, without those of ``compose run``.
+
+        :raises ReleaseError: Docker does not answer.
+        """
+        try:
+            listed = self.api.get("/containers/json", {"all": "1", "filters": {"label": ["com.docker.compose.project=%s" % self.name]}})
+        except DockerError as error:
+            raise ReleaseError("%s: Docker does not answer: %s; needed a running engine; look at `systemctl status docker`" % (self.name, error))
+        found = []
+        for entry in listed:
+            labels = entry.get("Labels") or {}
+            if labels.get("com.docker.compose.oneoff", "False") == "True":
+                continue
+            status = entry.get("Status", "")
+            health = None
+            for word in ("unhealthy", "healthy", "starting"):
+                if "(%s)" % word in status or "(health: %s)" % word in status:
+                    health = word
+                    break
+            container = {"id": entry["Id"], "service": labels.get("com.docker.compose.service"), "state": entry["State"], "health": health,
+                         "config_hash": labels.get("com.docker.compose.config-hash"), "image": entry.get("Image"), "exit_code": None, "restart": "unknown"}
+            if entry["State"] in ("exited", "dead"):
+                detail = self._inspect(entry["Id"])
+                container["exit_code"] = detail.get("State", {}).get("ExitCode")
+                container["restart"] = ((detail.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name")
+            found.append(container)
+        return found
+
+    def _inspect(self, identifier):
+        try:
+            return self.api.inspect("containers", identifier)
+        except DockerError:
+            # It was removed between the list and the question; the next look will not show it.
+            return {}
+
+    # -- the steps ----------------------------------------------------------
+
+    def run(self):
+        """All steps. Returns the result for exit_json."""
+        if not self.docker:
+            raise ReleaseError("%s: found no docker program; needed Docker with Compose v2; run the role docker_engine first" % self.name)
+        if self.module.check_mode and not os.path.isdir(self.parent):
+            return self._run_locked()
+        files.make_directory(self.ledger_dir, 0o700)
+        holder = "%s, pid %d, since %s" % (self.params["released_by"] or "a run", os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
+        try:
+            with files.lock(os.path.join(self.ledger_dir, ".%s.lock" % self.name), holder, self.params["lock_timeout_seconds"]):
+                return self._run_locked()
+        except files.Locked as error:
+            raise ReleaseError("%s: another run holds the stack: %s; needed it to end within %d s; wait for it, then run again"
+                               % (self.name, error, self.params["lock_timeout_seconds"]))
+
+    def _run_locked(self):
+        secret_writes, meta = self.plan_secrets()
+        wanted = self.desired({name: entry["version"] for name, entry in meta.items()})
+        differing = sorted(path for path, (content, mode) in wanted.items() if files.differs(os.path.join(self.directory, path), content, mode))
+        stale = self.stale(wanted)
+        for path in differing:
+            self.diffs.append({"prepared": files.unified(os.path.join(self.directory, path), files.read(os.path.join(self.directory, path)), wanted[path][0])})
+        for path in stale:
+            self.diffs.append({"prepared": files.unified(os.path.join(self.directory, path), files.read(os.path.join(self.directory, path)), None)})
+        changed_files = sorted(set(differing) | set(stale) | set(path for path, unused, unused2 in secret_writes))
+        before = self.containers()
+
+        if differing or stale:
+            predicted = self.stage_and_check(wanted, before)
+        if self.module.check_mode:
+            reasons = predicted if differing or stale else self._reasons(before)
+            return self._result(bool(changed_files or reasons), changed_files, reasons, before)
+
+        self.write_secrets(secret_writes, meta)
+        self.write_files(wanted, differing, stale)
+        try:
+            reasons = self.bring_up(bool(changed_files), before)
+        except ReleaseError as error:
+            error.changed = True
+            error.facts["reverted"] = self.go_back(wanted)
+            self.ledger("failed", {}, str(error))
+            raise
+        repaired = self.own_volumes()
+        changed = bool(changed_files or reasons or repaired)
+        self.keep_good(wanted)
+        if changed:
+            self.ledger("released", reasons, "")
+        return self._result(changed, changed_files + repaired, reasons, self.containers() if changed else before)
+
+    def stage_and_check(self, wanted, before):
+        """Let Compose read the new files in a folder of their own; nothing that runs is touched.
+
+        :returns: dict of service to reason, what these files would change.
+        :raises ReleaseError: Compose refuses them, or they publish a port that is not declared.
+        """
+        base = self.parent if os.path.isdir(self.parent) and not self.module.check_mode else self.module.tmpdir
+        if base == self.parent:
+            for entry in os.listdir(base):
+                # Left by a run that was killed; the lock says that nobody is at work on it.
+                if entry.startswith(".%s.staged-" % self.name):
+                    shutil.rmtree(os.path.join(base, entry), ignore_errors=True)
+        staged = tempfile.mkdtemp(prefix=".%s.staged-" % self.name, dir=base)
+        try:
+            self._fill(staged, {path: content for path, (content, unused) in wanted.items()})
+            try:
+                model = self.compose(staged).model()
+                after = self.compose(staged).hashes()
+            except (ComposeError, ValueError) as error:
+                raise ReleaseError("%s: `docker compose config` refuses the files: %s; needed valid Compose files; nothing was changed"
+                                   % (self.name, self.redact(str(error).replace(staged, self.directory))))
+            problems = decide.undeclared_ports(model, self.params["ports"], self.params["environment"] == "development")
+            if problems:
+                raise ReleaseError("%s: %s; nothing was changed" % (self.name, "; ".join(problems)))
+            old = {path: files.read(os.path.join(self.directory, path)) for path in wanted}
+            if old.get(".env") is None or old.get("compose.yaml") is None:
+                return {service: "created" for service in self.params["services"]}
+            self._fill(staged, {path: content for path, content in old.items() if content is not None})
+            for path in [path for path, content in old.items() if content is None]:
+                os.unlink(os.path.join(staged, path))
+            try:
+                previous = self.compose(staged).hashes()
+            except ComposeError:
+                previous = {}
+            reasons = {service: "changed" for service in self.params["services"] if previous.get(service) != after.get(service)}
+            running = set(container["service"] for container in before)
+            reasons.update((service, "created") for service in self.params["services"] if service not in running)
+            return reasons
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    @staticmethod
+    def _fill(folder, contents):
+        for path, content in contents.items():
+            files.make_directory(os.path.dirname(os.path.join(folder, path)), 0o700)
+            files.write(os.path.join(folder, path), content, 0o600)
+
+    def write_secrets(self, writes, meta):
+        if not meta:
+            return
+        folder = os.path.join(self.directory, "secrets")
+        files.make_directory(self.directory, 0o755)
+        files.make_directory(folder, 0o700)
+        for path, content, uid in writes:
+            files.write(os.path.join(self.directory, path), content, 0o600, (uid, uid))
+        text = json.dumps(meta, indent=1, sort_keys=True).encode("utf-8")
+        if files.differs(os.path.join(folder, ".meta.json"), text, 0o600):
+            files.write(os.path.join(folder, ".meta.json"), text, 0o600)
+
+    def write_files(self, wanted, differing, stale):
+        files.make_directory(self.directory, 0o755)
+        for path in differing:
+            files.make_directory(os.path.dirname(os.path.join(self.directory, path)), 0o755)
+            files.write(os.path.join(self.directory, path), wanted[path][0], wanted[path][1])
+        for path in stale:
+            os.unlink(os.path.join(self.directory, path))
+        record = json.dumps(sorted(wanted)).encode("utf-8")
+        if files.differs(os.path.join(self.directory, ".dockyard.json"), record, 0o644):
+            files.write(os.path.join(self.directory, ".dockyard.json"), record, 0o644)
+
+    def _reasons(self, containers, hashes=None):
+        """Which services differ from the files in place."""
+        try:
+            hashes = hashes or self.compose().hashes()
+        except ComposeError as error:
+            raise ReleaseError("%s: docker compose config failed: %s" % (self.name, self.redact(str(error))))
+        return decide.to_bring_up(self.params["services"], self.jobs, hashes, containers)
+
+    def bring_up(self, files_changed, before):
+        """Recreate and start what differs, in the order of the dependencies, and wait until all are healthy.
+
+        :returns: dict of service to reason.
+        :raises ReleaseError: it did not get well within the deadline.
+        """
+        reasons = self._reasons(before)
+        orphans = sorted(set(container["service"] for container in before) - set(self.params["services"]))
+        deadline = time.monotonic() + self.params["timeout_seconds"]
+        if not reasons and not orphans:
+            self.await_ready(self.params["services"], deadline)
+            return {}
+        compose = self.compose()
+        try:
+            model = compose.model()
+            dependencies = decide.dependencies_of(model)
+            if files_changed or any(reason == "created" for reason in reasons.values()):
+                compose.create()
+                self.own_volumes()
+            for level in decide.levels(dependencies):
+                due = [service for service in level if service in reasons]
+                if not due:
+                    continue
+                self.await_ready(set(name for service in due for name in dependencies[service]), deadline)
+                unwell = [service for service in due if reasons[service] == "restarted"]
+                if unwell:
+                    compose.restart(unwell)
+                rest = [service for service in due if service not in unwell]
+                if rest:
+                    compose.up(rest)
+                followers = [service for service, needed in dependencies.items() if service not in reasons and any(
+                    (needed[name] or {}).get("restart") for name in due if name in needed)]
+                if followers:
+                    compose.restart(followers)
+                    reasons.update((service, "restarted") for service in followers)
+            if orphans:
+                compose.up(self.params["services"], remove_orphans=True)
+                reasons.update((service, "removed") for service in orphans)
+        except (ComposeError, ValueError) as error:
+            raise ReleaseError("%s: docker compose failed: %s" % (self.name, self.redact(str(error))))
+        self.await_ready(self.params["services"], deadline)
+        return reasons
+
+    def await_ready(self, services, deadline):
+        """Poll until the services are ready.
+
+        :raises ReleaseError: at the deadline, or when one cannot get ready any more; with its logs.
+        """
+        while True:
+            found = {}
+            for container in self.containers():
+                found.setdefault(container["service"], []).append(container)
+            waiting, lost = [], []
+            for service in services:
+                stands = [decide.standing(container, service in self.jobs) for container in found.get(service, [])] or [decide.WAIT]
+                if decide.LOST in stands:
+                    lost.append(service)
+                elif decide.WAIT in stands:
+                    waiting.append(service)
+            if not waiting and not lost:
+                return
+            if lost or time.monotonic() >= deadline:
+                raise ReleaseError(self.complaint(lost or waiting, found, bool(lost)))
+            time.sleep(POLL_SECONDS)
+
+    def complaint(self, services, found, lost):
+        """What to tell about services that did not get ready: state, health output, last log lines."""
+        parts = []
+        for service in sorted(services):
+            containers = found.get(service)
+            if not containers:
+                parts.append("%s: no container was created" % service)
+                continue
+            container = containers[0]
+            detail = self._inspect(container["id"])
+            state = detail.get("State", {})
+            text = "%s: state %s, health %s, exit code %s, restarted %s times" % (
+                service, container["state"], container["health"] or "not asked", state.get("ExitCode"), detail.get("RestartCount", 0))
+            log = ((state.get("Health") or {}).get("Log") or [])[-1:]
+            if log:
+                text += "\n  health check said (code %s): %s" % (log[0].get("ExitCode"), tail(log[0].get("Output", ""), 3) or "nothing")
+            rc, out, err = self._run([self.docker, "logs", "--tail", "25", container["id"]])
+            text += "\n  last log lines:\n    %s" % (tail(err + "\n" + out, 25).replace("\n", "\n    ") or "(none)")
+            parts.append(text)
+        head = "ended and will not come back" if lost else "not healthy within %d s (health.timeout_seconds of stack.yml, or stack_timeout_seconds)" % self.params["timeout_seconds"]
+        return self.redact("%s: %s:\n%s" % (self.name, head, "\n".join(parts)))
+
+    def own_volumes(self):
+        """Set owner and mode of the top folder of each declared volume; what is below belongs to the application.
+
+        :returns: list of str, the volumes that were changed.
+        """
+        repaired = []
+        for volume in self.params["volumes"]:
+            if not volume["owner"] and not volume["mode"]:
+                continue
+            try:
+                path = self.api.inspect("volumes", "%s_%s" % (self.name, volume["name"]))["Mountpoint"]
+                found = os.stat(path)
+            except DockerError:
+                # A volume with another name (external, or named in the Compose file) is the operator's.
+                continue
+            except OSError:
+                # Docker Desktop and Colima keep volumes inside their machine, out of our reach.
+                continue
+            wanted = tuple(int(part) for part in volume["owner"].split(":")) if volume["owner"] else None
+            if wanted and (found.st_uid, found.st_gid) != wanted:
+                os.chown(path, wanted[0], wanted[1])
+                repaired.append("volume %s" % volume["name"])
+            if volume["mode"] and stat.S_IMODE(found.st_mode) != int(volume["mode"], 8):
+                os.chmod(path, int(volume["mode"], 8))
+                repaired.append("volume %s" % volume["name"])
+        return sorted(set(repaired))
+
+    # -- the last good release ------------------------------------------------
+
+    def keep_good(self, wanted):
+        """Remember these files as the last good ones."""
+        if all(not files.differs(os.path.join(self.good, path), content, 0o600) for path, (content, unused) in wanted.items()):
+            if sorted(self._good_files()) == sorted(wanted):
+                return
+        beside = self.good + ".new"
+        shutil.rmtree(beside, ignore_errors=True)
+        files.make_directory(beside, 0o700)
+        self._fill(beside, {path: content for path, (content, unused) in wanted.items()})
+        old = self.good + ".old"
+        shutil.rmtree(old, ignore_errors=True)
+        if os.path.isdir(self.good):
+            os.rename(self.good, old)
+        os.rename(beside, self.good)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _good_files(self):
+        found = []
+        for folder, unused, names in os.walk(self.good):
+            found.extend(os.path.relpath(os.path.join(folder, name), self.good) for name in names)
+        return found
+
+    def go_back(self, wanted):
+        """Put the last good release back. Returns whether that was done and its services were started."""
+        good = {path: files.read(os.path.join(self.good, path)) for path in self._good_files()}
+        if not good or "compose.yaml" not in good:
+            return False
+        if all(good.get(path) == content for path, (content, unused) in wanted.items()) and len(good) == len(wanted):
+            return False
+        modes = {path: mode for path, (unused, mode) in wanted.items()}
+        for path, content in good.items():
+            mode = 0o600 if path.endswith(".env") else modes.get(path, 0o644)
+            files.make_directory(os.path.dirname(os.path.join(self.directory, path)), 0o755)
+            files.write(os.path.join(self.directory, path), content, mode)
+        for path in wanted:
+            if path not in good:
+                os.unlink(os.path.join(self.directory, path))
+        files.write(os.path.join(self.directory, ".dockyard.json"), json.dumps(sorted(good)).encode("utf-8"), 0o644)
+        names = [line.partition("=")[2].strip('"').split(":") for line in good[".env"].decode("utf-8").splitlines() if line.startswith("COMPOSE_FILE=")]
+        back = Compose(self._run, self.docker, self.name, self.directory, names[0] if names else self.compose_files)
+        try:
+            back.up(sorted(back.hashes()), remove_orphans=True)
+        except ComposeError as error:
+            self.module.warn("%s: the last good release could not be started again: %s" % (self.name, self.redact(str(error))))
+            return False
+        return True
+
+    def ledger(self, outcome, reasons, message):
+        """Append one line to the stack's ledger."""
+        path = os.path.join(self.ledger_dir, "%s.jsonl" % self.name)
+        known = files.read(path) or b""
+        number = known.count(b"\n") + 1
+        entry = {"number": number, "outcome": outcome, "revision": self.params["revision"], "environment": self.params["environment"],
+                 "time_epoch_s": int(time.time()), "seconds": round(time.time() - self.started, 1), "by": self.params["released_by"],
+                 "services": reasons, "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
+        if message:
+            entry["message"] = message.splitlines()[0][:300]
+        line = json.dumps(entry, sort_keys=True).encode("utf-8") + b"\n"
+        if known and not known.endswith(b"\n"):
+            # A run was killed in the middle of its line; keep what it wrote, on a line of its own.
+            line = b"\n" + line
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def last_release(self):
+        """The newest readable entry of the ledger, or {}."""
+        known = files.read(os.path.join(self.ledger_dir, "%s.jsonl" % self.name)) or b""
+        for line in reversed(known.splitlines()):
+            try:
+                return json.loads(line.decode("utf-8"))
+            except ValueError:
+                continue
+        return {}
+
+    def _result(self, changed, changed_files, reasons, containers):
+        services = {}
+        for container in containers:
+            if container["service"] in self.params["services"]:
+                services[container["service"]] = {"state": container["state"], "health": container["health"] or "none", "image": container["image"]}
+        result = {"changed": changed, "changed_files": changed_files, "changed_services": reasons, "services": services,
+                  "release": self.last_release(), "seconds": round(time.time() - self.started, 2)}
+        if changed:
+            what = "would change" if self.module.check_mode else "changed"
+            result["msg"] = "%s %s: files: %s; services: %s" % (self.name, what, ", ".join(changed_files) or "none", ", ".join(
+                "%s (%s)" % item for item in sorted(reasons.items())) or "none")
+        if self.module._diff:
+            result["diff"] = self.diffs
+        return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "directory": {"type": "path", "required": True},
+            "state_dir": {"type": "path", "default": "/var/lib/dockyard"},
+            "environment": {"type": "str", "default": "production"},
+            "revision": {"type": "str", "default": ""},
+            "released_by": {"type": "str", "default": ""},
+            "compose_files": {"type": "list", "elements": "str", "default": ["compose.yaml"]},
+            "files": {"type": "list", "elements": "dict", "required": True, "options": {
+                "path": {"type": "str", "required": True},
+                # Env files hold what operators call secrets: none of this reaches the system log or -vvv.
+                "content": {"type": "str", "required": True, "no_log": True},
+                "mode": {"type": "str", "default": "0644"},
+            }},
+            "variables": {"type": "dict", "default": {}},
+            "overlay": {"type": "dict", "default": {}},
+            "services": {"type": "list", "elements": "str", "required": True},
+            "jobs": {"type": "list", "elements": "str", "default": []},
+            "secrets": {"type": "list", "elements": "dict", "default": [], "no_log": False, "options": {
+                "name": {"type": "str", "required": True},
+                "source": {"type": "str", "choices": ["generated", "given", "tls_certificate", "tls_key"], "required": True},
+                "value": {"type": "str", "no_log": True},
+                "length": {"type": "int", "default": 32},
+                "readers": {"type": "list", "elements": "int", "default": [0]},
+                "required": {"type": "bool", "default": True},
+                "expires_epoch_s": {"type": "int"},
+            }},
+            "service_secrets": {"type": "dict", "default": {}, "no_log": False},
+            "volumes": {"type": "list", "elements": "dict", "default": [], "options": {
+                "name": {"type": "str", "required": True}, "owner": {"type": "str"}, "mode": {"type": "str"}, "backup": {"type": "bool"},
+            }},
+            "ports": {"type": "list", "elements": "dict", "default": [], "options": {
+                "service": {"type": "str", "required": True},
+                "container": {"type": "int", "required": True},
+                "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+                "published": {"type": "str", "required": True},
+            }},
+            "timeout_seconds": {"type": "int", "default": 300},
+            "lock_timeout_seconds": {"type": "int", "default": 60},
+            "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
+        },
+        supports_check_mode=True,
+    )
+    release = Release(module)
+    try:
+        result = release.run()
+    except ReleaseError as error:
+        module.fail_json(msg=str(error), changed=error.changed, seconds=round(time.time() - release.started, 2), **error.facts)
+    except OSError as error:
+        module.fail_json(msg="%s: %s: %s; free space, check the permissions, then run again" % (release.name, error.filename or "the host", error.strerror),
+                         seconds=round(time.time() - release.started, 2))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stack_plan
+short_description: Check stack definitions against a host and say what the host shall have
+version_added: 0.1.0
+author:
+  - dockyard.fleet contributors (@dockyard)
+description:
+  - Reads the folders of the stacks on the controller, validates C(stack.yml) by its published JSON Schema and against the Compose files,
+    resolves settings, environment and source from the operator's variables, and compares the needs with the host's facts.
+  - Finds all problems of a host at once and changes nothing, so that a mistake is told before anything that runs is touched.
+  - Runs wholly on the controller and needs no connection to the host.
+  - Beside its options it reads the variables C(dockyard_source_<stack>), C(dockyard_source_ref_<stack>), C(dockyard_settings_<stack>),
+    C(dockyard_env_<stack>), C(dockyard_secrets_<stack>), C(dockyard_images_<stack>), C(dockyard_build_args_<stack>), C(dockyard_address) and
+    C(dockyard_url_ports) of the host (a C(-) in a stack's name is a C(_) in the variable's).
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    description: Changes nothing in either mode.
+    support: full
+  diff_mode:
+    description: There is nothing that could differ.
+    support: none
+  platform:
+    platforms: posix
+options:
+  stacks:
+    description:
+      - Names of the stacks that the host runs. A text with commas is split.
+    type: list
+    elements: str
+    required: true
+  stack_path:
+    description:
+      - Folders on the controller with stacks of your own, searched in this order before the built-in ones.
+    type: list
+    elements: path
+    default: []
+  environment:
+    description:
+      - Which overlay C(compose.<environment>.yaml) is laid over C(compose.yaml), where the stack has it.
+    type: str
+    choices:
+      - development
+      - staging
+      - production
+      - offline
+    default: production
+  facts:
+    description:
+      - The RV(dockyard.fleet.host_facts#module:ansible_facts.dockyard_facts) of the host.
+      - What they don't know is not held against the host.
+    type: dict
+    default: {}
+  config_dir:
+    description:
+      - Folder on the host under which C(stacks/<stack>) is.
+    type: path
+    default: /etc/dockyard
+  problems:
+    description:
+      - Problems found earlier, put first into RV(problems).
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: dockyard.fleet.host_facts
+  - module: dockyard.fleet.release
+"""
+
+EXAMPLES = r"""
+- name: Read what the host has
+  dockyard.fleet.host_facts:
+
+- name: Plan the host's stacks
+  dockyard.fleet.stack_plan:
+    stacks: "{{ dockyard_stacks }}"
+    stack_path:
+      - "{{ playbook_dir }}/stacks"
+    facts: "{{ dockyard_facts }}"
+  register: dockyard_plan
+
+- name: Refuse a host with problems before anything is changed
+  ansible.builtin.fail:
+    msg: "{{ dockyard_plan.problems }}"
+  when: dockyard_plan.problems | length > 0
+"""
+
+RETURN = r"""
+problems:
+  description: What is wrong, one sentence each with where, found, needed and the setting that changes it.
+  type: list
+  elements: str
+  returned: always
+  sample:
+    - "inventory, port 443: held by nginx (pid 812); needed a free port for HTTPS; stop that program, or set dockyard_settings_inventory.INVENTORY_HTTPS_PORT"
+notes:
+  description: What the operator should know and what does not stop a deployment, such as limits that the host can't enforce.
+  type: list
+  elements: str
+  returned: always
+images:
+  description: The images of all stacks, as role C(images) takes them.
+  type: list
+  elements: dict
+  returned: always
+stacks:
+  description: For each stack what role C(stack) needs. It holds the environment of the services and is therefore never printed.
+  type: list
+  elements: dict
+  returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main():
+    """The work is done by the action plugin of the same name; this half only carries the documentation and the argument spec."""
+    module = AnsibleModule(
+        argument_spec={
+            "stacks": {"type": "list", "elements": "str", "required": True},
+            "stack_path": {"type": "list", "elements": "path", "default": []},
+            "environment": {"type": "str", "choices": ["development", "staging", "production", "offline"], "default": "production"},
+            "facts": {"type": "dict", "default": {}},
+            "config_dir": {"type": "path", "default": "/etc/dockyard"},
+            "problems": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    module.fail_json(msg="stack_plan works on the controller: call it as dockyard.fleet.stack_plan from a playbook, where its action plugin is found")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition as definitions
+
+DEFINITION = {
+    "schema": 1, "name": "shop", "source": {"git": "https://example.org/shop.git", "ref": "abcd"},
+    "images": {"web": {"build": {"recipe": "web"}}, "db": {"pull": {"image": "db:1"}, "services": ["db", "db-copy"]}},
+    "volumes": {"data": {"owner": "5:5"}},
+    "secrets": {"token": {"source": "generated", "readers": [5, 6]}},
+    "settings": {"PORT": {"type": "port", "default": 80}, "WORD": {"default": "x"}},
+    "env": {"web": {"A": "1"}},
+    "limits": {"web": {"pids": 5}},
+    "ports": [{"service": "web", "setting": "PORT", "container": 8080}],
+    "files": [{"source": "conf/web.conf"}],
+    "health": {"jobs": ["db-copy"]},
+    "prove": [{"name": "p", "scheme": "http", "setting": "PORT", "path": "/"}],
+    "urls": [{"name": "u", "scheme": "http", "setting": "PORT"}],
+}
+DOCUMENT = {
+    "services": {
+        "web": {"image": "${WEB_IMAGE:-web:dev}", "volumes": ["./conf/web.conf:/etc/web.conf:ro", "data:/data"], "secrets": ["token_web"]},
+        "db": {"image": "${DB_IMAGE}", "secrets": [{"source": "token_db", "target": "token"}]},
+        "db-copy": {"image": "${DB_COPY_IMAGE:-db:1}"},
+    },
+    "volumes": {"data": None},
+    "secrets": {"token_web": {"file": "./secrets/token.5"}, "token_db": {"file": "./secrets/token.6"}},
+}
+PRESENT = ["web/Dockerfile", "conf/web.conf"]
+
+
+def check(change=None, present=PRESENT):
+    definition, document = copy.deepcopy(DEFINITION), copy.deepcopy(DOCUMENT)
+    if change:
+        change(definition, document)
+    return definitions.cross_check(definition, [document], lambda path: path in present)
+
+
+@pytest.mark.parametrize("service, variable", [("app", "APP_IMAGE"), ("api-v2", "API_V2_IMAGE"), ("a.b_c", "A_B_C_IMAGE")])
+def test_variable_of(service, variable):
+    assert definitions.variable_of(service) == variable
+
+
+def test_services_are_merged_as_compose_does():
+    first = {"services": {"a": {"image": "x", "ports": ["1"], "environment": {"A": "1"}}, "b": None}}
+    second = {"services": {"a": {"image": "y", "ports": ["2"]}, "c": {"image": "z"}}}
+    assert definitions.services_of([first, second]) == {"a": {"image": "y", "ports": ["1", "2"], "environment": {"A": "1"}}, "b": {}, "c": {"image": "z"}}
+    assert first["services"]["a"]["ports"] == ["1"]
+
+
+def test_services_of_nothing():
+    assert definitions.services_of([]) == {} == definitions.services_of([{"services": None}])
+
+
+def test_secrets_of_services():
+    assert definitions.secrets_of_services([DOCUMENT]) == {"web": [("token", 5)], "db": [("token", 6)], "db-copy": []}
+    other = {"services": {"a": {"secrets": ["plain", "outside", "inline"]}},
+             "secrets": {"plain": {"file": "secrets/plain"}, "outside": {"file": "/etc/secrets/outside.5"}, "inline": {"environment": "X"}}}
+    assert definitions.secrets_of_services([other]) == {"a": [("plain", None)]}
+
+
+def test_files_of_services():
+    document = {"configs": {"c": {"file": "./conf/c.ini"}},
+                "services": {"a": {"configs": [{"source": "c"}], "volumes": ["./x/../y:/y", "named:/z", "/abs:/abs", {"type": "bind", "source": "./long", "target": "/l"},
+                                                                             "./secrets/s.5:/run/s"]}, "b": {}}}
+    assert definitions.files_of_services([document]) == {"a": ["conf/c.ini", "long", "y"], "b": []}
+
+
+def test_a_good_stack_has_no_problem():
+    assert check() == []
+
+
+BAD = {
+    "service without image": (lambda d, c: c["services"].update(extra={"image": "x"}), "the service 'extra' of compose.yaml has no entry"),
+    "image without service": (lambda d, c: d["images"].update(ghost={"pull": {"image": "x"}}), "images/ghost: compose.yaml has no service 'ghost'; it has: db, db-copy, web"),
+    "fixed reference": (lambda d, c: c["services"]["web"].update(image="web:1"), "services/web/image: found 'web:1', needed ${WEB_IMAGE:-...}"),
+    "variable of another": (lambda d, c: c["services"]["db-copy"].update(image="${DB_IMAGE}"), "services/db-copy/image: found '${DB_IMAGE}', needed ${DB_COPY_IMAGE"),
+    "build and pull": (lambda d, c: d["images"]["web"].update(pull={"image": "x"}), "images/web: needed exactly one of build and pull"),
+    "neither": (lambda d, c: d["images"].update(db={"services": ["db", "db-copy"]}), "images/db: needed exactly one of build and pull"),
+    "no Dockerfile": (lambda d, c: d["images"]["web"]["build"].update(dockerfile="Other"), "images/web/build: no file web/Other"),
+    "no source": (lambda d, c: d.pop("source"), "images/web/build: builds from the application's source, but the stack names none"),
+    "env of nobody": (lambda d, c: d["env"].update(wbe={"A": "1"}), "env/wbe: compose.yaml has no such service; it has: db, db-copy, web"),
+    "limits of nobody": (lambda d, c: d["limits"].update(wbe={"pids": 1}), "limits/wbe: compose.yaml has no such service"),
+    "volume unknown": (lambda d, c: d["volumes"].update(date={}), "volumes/date: compose.yaml has no such volume; it has: data"),
+    "job unknown": (lambda d, c: d["health"]["jobs"].append("x"), "health/jobs: compose.yaml has no service 'x'"),
+    "port of nobody": (lambda d, c: d["ports"][0].update(service="x"), "ports[0]/service: compose.yaml has no service 'x'"),
+    "port without setting": (lambda d, c: d["ports"][0].update(setting="NONE"), "ports[0]/setting: needed a setting of type port named NONE"),
+    "port of another type": (lambda d, c: d["ports"][0].update(setting="WORD"), "ports[0]/setting: needed a setting of type port named WORD"),
+    "prove without setting": (lambda d, c: d["prove"][0].update(setting="X"), "prove[0]/setting: no setting is named X"),
+    "url without setting": (lambda d, c: d["urls"][0].update(setting="X"), "urls[0]/setting: no setting is named X"),
+    "file outside": (lambda d, c: d["files"].append({"source": "conf/../../etc/passwd"}), "files[1]/source: conf/../../etc/passwd leaves the stack's folder"),
+    "file missing": (lambda d, c: d["files"].append({"source": "conf/none"}), "files[1]/source: no file conf/none"),
+    "mount not brought": (lambda d, c: c["services"]["db"].update(volumes=["./init.sql:/i"]), "services/db: mounts ./init.sql, which `files` does not bring"),
+    "secret undeclared": (lambda d, c: d["secrets"].clear(), "services/web: mounts the secret 'token', which `secrets` does not declare"),
+    "reader missing": (lambda d, c: d["secrets"]["token"].update(readers=[5]), "services/db: mounts secrets/token.6, but secrets/token/readers has no 6"),
+    "certificate without key": (lambda d, c: d["secrets"].update(crt={"source": "tls_certificate"}), "needed one tls_certificate and one tls_key, or neither; found 1 and 0"),
+    "two pairs": (lambda d, c: d["secrets"].update({n: {"source": "tls_" + n.rstrip("12")} for n in ("certificate1", "certificate2", "key1", "key2")}), "found 2 and 2"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_cross_check_finds(case):
+    change, text = BAD[case]
+    problems = check(change)
+    assert any(text in problem for problem in problems), problems
+
+
+def test_a_folder_is_brought_by_its_files():
+    def change(definition, document):
+        document["services"]["web"]["volumes"] = ["./conf:/etc/conf"]
+    assert check(change) == []
+
+
+def test_a_recipe_without_source_needs_none():
+    def change(definition, document):
+        definition.pop("source")
+        definition["images"]["web"]["build"]["source"] = False
+    assert check(change) == []

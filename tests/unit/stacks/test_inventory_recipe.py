@@ -1,0 +1,169 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The programs in the image of the stack `inventory`: choice of the layout and the packages, start, health."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+RECIPE = ROOT / "files" / "stacks" / "inventory" / "app"
+REQUIREMENTS = ROOT / "tests" / "apps" / "inventory" / "requirements"
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location("inventory_" + name, RECIPE / (name + ".py"))
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+layout = module("layout")
+entrypoint = module("entrypoint")
+
+
+def lines(name):
+    return layout.requirement_lines((REQUIREMENTS / name).read_text(encoding="utf-8"))
+
+
+EXTRA = layout.requirement_lines((RECIPE / "requirements.txt").read_text(encoding="utf-8"))
+
+
+def test_layouts_are_told_apart():
+    assert layout.detect(["main.py"]) == ("main", "main:app")
+    assert layout.detect(["thingdb/main.py"]) == ("package", "thingdb.main:app")
+    with pytest.raises(layout.LayoutError, match="dockyard_source_ref_inventory"):
+        layout.detect([])
+
+
+def test_without_ml_nothing_of_torch_is_installed():
+    chosen = layout.resolve("main", lines("base-requirements.txt"), lines("ml-requirements.txt"), EXTRA, False)
+    names = [layout.package_name(line) for line in chosen]
+    assert not set(names) & {"torch", "torchvision", "torchaudio", "sentence-transformers"}
+    assert "flask==2.3.3" in chosen and "qrcode[pil]==7.4.2" in chosen
+    assert {"numpy", "psutil"} <= set(names)
+
+
+def test_options_of_the_requirements_are_left_out():
+    assert not any("index" in line for line in lines("ml-requirements.txt"))
+
+
+def test_with_ml_the_label_of_one_index_is_dropped():
+    chosen = layout.resolve("main", lines("base-requirements.txt"), lines("ml-requirements.txt"), EXTRA, True)
+    assert "torch==2.1.1" in chosen and "numpy<2" in chosen and "sentence-transformers==2.7.0" in chosen
+    assert not any(line.startswith(("torchvision", "torchaudio")) for line in chosen)
+
+
+def test_with_ml_a_list_without_torch_is_refused():
+    with pytest.raises(layout.LayoutError, match="names no torch"):
+        layout.resolve("main", lines("base-requirements.txt"), ["sentence-transformers==2.7.0"], EXTRA, True)
+
+
+def test_package_layout_keeps_its_own_versions():
+    base = ["flask>=2.3.0", "numpy>=1.24.0,<3.0.0", "psutil>=5.9.0", "torch>=2.6.0", "sentence_transformers>=3.0.0"]
+    assert layout.resolve("package", base, [], EXTRA, False) == ["flask>=2.3.0", "numpy>=1.24.0,<3.0.0", "psutil>=5.9.0"]
+    assert "torch>=2.6.0" in layout.resolve("package", base, [], EXTRA, True)
+
+
+@pytest.mark.parametrize("arguments, code, words", [
+    (["module", "nowhere"], 1, "needed one of them"),
+    (["requirements", "nowhere", "0"], 1, "pyproject.toml"),
+])
+def test_a_foreign_source_is_refused_with_the_setting_to_change(arguments, code, words):
+    ended = subprocess.run([sys.executable, str(RECIPE / "layout.py")] + arguments, capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert words in ended.stderr and "dockyard_source_inventory" in ended.stderr
+
+
+# start
+
+
+def test_secrets_come_from_files(tmp_path):
+    (tmp_path / "postgres_password").write_text("pa$$ 'word\"\n", encoding="utf-8")
+    (tmp_path / "secret_key").write_text("key", encoding="utf-8")
+    assert entrypoint.read_secrets({}, str(tmp_path)) == {"POSTGRES_PASSWORD": "pa$$ 'word\"", "SECRET_KEY": "key"}
+
+
+def test_a_given_variable_wins(tmp_path):
+    (tmp_path / "secret_key").write_text("key", encoding="utf-8")
+    assert entrypoint.read_secrets({"POSTGRES_PASSWORD": "given"}, str(tmp_path)) == {"SECRET_KEY": "key"}
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_missing_or_empty_secret_is_refused(tmp_path, capsys, content):
+    (tmp_path / "secret_key").write_text("key", encoding="utf-8")
+    if content is not None:
+        (tmp_path / "postgres_password").write_text(content, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        entrypoint.read_secrets({}, str(tmp_path))
+    assert ended.value.code == 78
+    assert "postgres_password" in capsys.readouterr().err
+
+
+def test_leftovers_of_interrupted_backups_go(tmp_path):
+    temporary = tmp_path / "backups" / ".tmp"
+    (temporary / "tmpabc").mkdir(parents=True)
+    (temporary / "upload.zip").write_text("half", encoding="utf-8")
+    (tmp_path / "backups" / "backup_1.zip").write_text("whole", encoding="utf-8")
+    entrypoint.prepare_folders({"IMAGE_DIR": str(tmp_path / "storage" / "images"), "TMPDIR": str(temporary), "HOME": str(tmp_path / "home")})
+    assert os.listdir(temporary) == []
+    assert (tmp_path / "backups" / "backup_1.zip").exists()
+    assert (tmp_path / "storage" / "images").is_dir() and (tmp_path / "home").is_dir()
+
+
+def test_a_shared_temporary_folder_is_left_alone(tmp_path):
+    (tmp_path / "other").write_text("keep", encoding="utf-8")
+    entrypoint.prepare_folders({"IMAGE_DIR": str(tmp_path / "images"), "TMPDIR": str(tmp_path), "HOME": str(tmp_path / "home")})
+    assert (tmp_path / "other").exists()
+
+
+def test_foreign_environment_files_are_those_that_the_application_loads():
+    source = (ROOT / "tests" / "apps" / "inventory" / "src" / "main.py").read_text(encoding="utf-8")
+    for path in entrypoint.FOREIGN_ENVIRONMENT:
+        assert '"%s"' % path in source
+
+
+# health
+
+
+@pytest.mark.parametrize("answer, code", [
+    (b'HTTP/1.1 200 OK\r\n\r\n{"status":"healthy"}', 0),
+    (b'HTTP/1.1 200 OK\r\n\r\n{"status":"unhealthy"}', 1),
+    (b'HTTP/1.1 503 SERVICE UNAVAILABLE\r\n\r\n{"status":"unhealthy"}', 1),
+    (b'HTTP/1.1 503 SERVICE UNAVAILABLE\r\n\r\n{"status":"healthy"}', 1),
+    (b"", 1),
+])
+def test_health_judges_status_and_body(tmp_path, answer, code):
+    server = socket.create_server(("127.0.0.1", 0))
+    script = tmp_path / "healthcheck.py"
+    script.write_text((RECIPE / "healthcheck.py").read_text(encoding="utf-8").replace("8000", str(server.getsockname()[1])), encoding="utf-8")
+
+    def serve():
+        connection, _address = server.accept()
+        connection.recv(4096)
+        connection.sendall(answer)
+        connection.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    ended = subprocess.run([sys.executable, "-I", "-S", str(script)], capture_output=True, text=True, check=False, timeout=30)
+    thread.join(10)
+    server.close()
+    assert ended.returncode == code, ended
+
+
+def test_health_without_a_server_is_bad(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    script = tmp_path / "healthcheck.py"
+    script.write_text((RECIPE / "healthcheck.py").read_text(encoding="utf-8").replace("8000", str(port)), encoding="utf-8")
+    assert subprocess.run([sys.executable, "-I", "-S", str(script)], capture_output=True, check=False, timeout=30).returncode != 0
