@@ -60,6 +60,7 @@ options:
       - disk
       - memory
       - releases
+      - stacks
   timeout_seconds:
     description:
       - Seconds that all requests to the Docker daemon together may take. What it has not answered by then is unknown.
@@ -670,6 +671,10 @@ ansible_facts:
         releases:
           description: Last entry of the release ledger of each stack, by stack.
           type: dict
+        stacks:
+          description: Source, creation and end of each secret of a stack, by stack and secret; never a value.
+          type: dict
+          sample: {inventory: {secrets: {tls_key: {source: tls_key, created_epoch_s: 1795169182, expires_epoch_s: 1866449182}}}}
         time:
           description: The host's clock.
           type: dict

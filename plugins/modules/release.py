@@ -308,6 +308,7 @@ class Release:
         self.parent = os.path.dirname(self.directory)
         self.ledger_dir = os.path.join(module.params["state_dir"], "releases")
         self.good = os.path.join(self.ledger_dir, "%s.good" % self.name)
+        self.applied = os.path.join(self.ledger_dir, "%s.applied.json" % self.name)
         self.compose_files = module.params["compose_files"] + [OVERLAY]
         self.jobs = set(module.params["jobs"])
         self.docker = module.get_bin_path("docker") or ""
@@ -492,7 +493,7 @@ class Release:
         self.write_secrets(secret_writes, meta)
         self.write_files(wanted, differing, stale)
         try:
-            reasons = self.bring_up(bool(changed_files), before)
+            reasons = self.bring_up(before)
         except ReleaseError as error:
             error.changed = True
             error.facts["reverted"] = self.go_back(wanted)
@@ -575,33 +576,54 @@ class Release:
         if files.differs(os.path.join(self.directory, ".dockyard.json"), record, 0o644):
             files.write(os.path.join(self.directory, ".dockyard.json"), record, 0o644)
 
-    def _reasons(self, containers, hashes=None):
-        """Which services differ from the files in place."""
+    def _hashes(self):
+        """Compose's hash of each service by the files in place."""
         try:
-            hashes = hashes or self.compose().hashes()
+            return self.compose().hashes()
         except ComposeError as error:
             raise ReleaseError("%s: docker compose config failed: %s" % (self.name, self.redact(str(error))))
-        return decide.to_bring_up(self.params["services"], self.jobs, hashes, containers)
 
-    def bring_up(self, files_changed, before):
+    def _reasons(self, containers, hashes=None):
+        """Which services differ from the files in place.
+
+        ``config --hash`` and the label that ``up`` writes differ for a service with ``env_file`` (seen with Compose 2.26), so the label
+        that came of a hash is remembered, and compared with what the containers carry.
+        """
+        hashes = hashes or self._hashes()
+        record = json.loads((files.read(self.applied) or b"{}").decode("utf-8"))
+        expected = {}
+        for service, value in hashes.items():
+            known = record.get(service) or {}
+            expected[service] = known.get("label") if known.get("config") == value else value
+        return decide.to_bring_up(self.params["services"], self.jobs, expected, containers)
+
+    def remember_hashes(self, hashes, containers):
+        """Keep which label came of which hash."""
+        labels = {container["service"]: container["config_hash"] for container in containers}
+        record = {service: {"config": value, "label": labels[service]} for service, value in hashes.items() if service in labels}
+        text = json.dumps(record, indent=1, sort_keys=True).encode("utf-8")
+        if files.differs(self.applied, text, 0o600):
+            files.write(self.applied, text, 0o600)
+
+    def bring_up(self, before):
         """Recreate and start what differs, in the order of the dependencies, and wait until all are healthy.
 
         :returns: dict of service to reason.
         :raises ReleaseError: it did not get well within the deadline.
         """
-        reasons = self._reasons(before)
+        hashes = self._hashes()
+        reasons = self._reasons(before, hashes)
         orphans = sorted(set(container["service"] for container in before) - set(self.params["services"]))
         deadline = time.monotonic() + self.params["timeout_seconds"]
         if not reasons and not orphans:
             self.await_ready(self.params["services"], deadline)
+            self.remember_hashes(hashes, before)
             return {}
         compose = self.compose()
         try:
             model = compose.model()
             dependencies = decide.dependencies_of(model)
-            if files_changed or any(reason == "created" for reason in reasons.values()):
-                compose.create()
-                self.own_volumes()
+            fresh = self.has_empty_volumes()
             for level in decide.levels(dependencies):
                 due = [service for service in level if service in reasons]
                 if not due:
@@ -612,6 +634,10 @@ class Release:
                     compose.restart(unwell)
                 rest = [service for service in due if service not in unwell]
                 if rest:
+                    if fresh:
+                        # Creating a container copies the image's folder, with its owner, over an empty volume: ours is set after that.
+                        compose.create(rest)
+                        self.own_volumes()
                     compose.up(rest)
                 followers = [service for service, needed in dependencies.items() if service not in reasons and any(
                     (needed[name] or {}).get("restart") for name in due if name in needed)]
@@ -624,7 +650,19 @@ class Release:
         except (ComposeError, ValueError) as error:
             raise ReleaseError("%s: docker compose failed: %s" % (self.name, self.redact(str(error))))
         self.await_ready(self.params["services"], deadline)
-        return reasons
+        after = self.containers()
+        self.remember_hashes(hashes, after)
+        old, new = self._identities(before), self._identities(after)
+        # Compose decides what it recreates: a service that kept its container was not changed, whatever we supposed.
+        return {service: reason for service, reason in reasons.items() if reason != "changed" or old.get(service) != new.get(service)}
+
+    @staticmethod
+    def _identities(containers):
+        """The identifiers of the containers of each service."""
+        found = {}
+        for container in containers:
+            found.setdefault(container["service"], set()).add(container["id"])
+        return found
 
     def await_ready(self, services, deadline):
         """Poll until the services are ready.
@@ -669,6 +707,18 @@ class Release:
             parts.append(text)
         head = "ended and will not come back" if lost else "not healthy within %d s (health.timeout_seconds of stack.yml, or stack_timeout_seconds)" % self.params["timeout_seconds"]
         return self.redact("%s: %s:\n%s" % (self.name, head, "\n".join(parts)))
+
+    def has_empty_volumes(self):
+        """Whether a declared volume is missing or empty, as at a first deployment."""
+        for volume in self.params["volumes"]:
+            try:
+                if not os.listdir(self.api.inspect("volumes", "%s_%s" % (self.name, volume["name"]))["Mountpoint"]):
+                    return True
+            except DockerError:
+                return True
+            except OSError:
+                continue
+        return False
 
     def own_volumes(self):
         """Set owner and mode of the top folder of each declared volume; what is below belongs to the application.

@@ -65,13 +65,17 @@ class Compose:
         """Compose's hash of each service, equal to the label ``com.docker.compose.config-hash`` of its containers."""
         return parse_hashes(self.call("config", "--hash", "*"))
 
-    def create(self):
-        """Create the networks, volumes and containers that are missing; start and change nothing."""
-        self.call("up", "--no-start", "--no-recreate", "--no-build", "--pull", "never")
+    def create(self, services):
+        """Create or recreate these services with their networks and volumes; start none."""
+        self.call(*(["up", "--no-start", "--no-build", "--pull", "never"] + sorted(services)))
 
     def up(self, services, remove_orphans=False):
-        """Create or recreate, and start, these services and no other. Waits for nothing."""
-        words = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never"]
+        """Create or recreate, and start, these services, and those that they depend on.
+
+        Not with ``--no-deps``: Compose (seen with 2.26) then labels the container with the hash of a service without its
+        ``depends_on``, which is another one than ``config --hash`` tells, and every later run would recreate it.
+        """
+        words = ["up", "--detach", "--no-build", "--pull", "never"]
         if remove_orphans:
             words.append("--remove-orphans")
         self.call(*(words + sorted(services)))

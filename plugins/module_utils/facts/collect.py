@@ -8,6 +8,7 @@ Nothing raises out of Collector.run(): what can't be read is None, with the reas
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import pwd
@@ -46,6 +47,7 @@ SECTIONS = {
     "disk": ("disk",),
     "memory": ("memory", "cpus", "load"),
     "releases": ("releases",),
+    "stacks": ("stacks",),
 }
 
 DAEMON_JSON = "/etc/docker/daemon.json"
@@ -116,7 +118,6 @@ class Collector:
         self._cache = {}
         self._api = None
         self._api_deadline = None
-        self._api_failure = None
 
     # ---- frame -----------------------------------------------------------------------------------------------------
 
@@ -417,18 +418,14 @@ class Collector:
         if self.darwin:
             home = os.path.expanduser("~")
             candidates = [home + "/.docker/run/docker.sock", home + "/.colima/default/docker.sock", "/var/run/docker.sock"]
-        if self.tree.root:
-            raise DockerUnavailable("a captured tree has no daemon") if self.engine_installed() else NotThere("no engine is installed")
-        for path in candidates:
-            if self.tree.exists(path):
-                break
-        else:
+        path = next((candidate for candidate in candidates if self.tree.exists(candidate)), None)
+        if path is None:
             if not self.engine_installed():
                 raise NotThere("no engine is installed")
             raise DockerUnavailable("%s: no such socket (the daemon is installed and not running)" % candidates[0])
         if self.would_activate():
             raise DockerUnavailable("docker.service is stopped (not asked, because a connection to %s would start it)" % path)
-        return path
+        return self.tree.path(path)
 
     def would_activate(self):
         """Whether a mere connection might start the daemon through docker.socket; reading facts must not.
@@ -455,9 +452,7 @@ class Collector:
         return self.find_program("dockerd") is not None
 
     def api(self, path, query=None, budget=None):
-        """Answer of one GET, asked once. Raises NotThere or DockerError; after one failure to be answered the daemon is not asked again."""
-        if self._api_failure is not None:
-            raise self._api_failure
+        """Answer of one GET, asked once. Raises NotThere or DockerError. When the time for all answers is over nothing more is sent."""
         return self.once("GET " + path, lambda: self._get(path, query, budget))
 
     def _get(self, path, query, budget=None):
@@ -467,13 +462,10 @@ class Collector:
                 self._api_deadline = time.monotonic() + self.timeout
             left = max(self._api_deadline - time.monotonic(), 0)
             return self._api.get(path, query=query, timeout=min(left, budget or left))
-        except (DockerUnavailable, NotThere) as exc:
+        except DockerTimeout as exc:
             if budget is not None:
                 raise
-            if isinstance(exc, DockerTimeout):
-                exc = DockerTimeout("%s; waited %g s for all its answers together, see option timeout_seconds" % (exc, self.timeout))
-            self._api_failure = exc
-            raise exc from None
+            raise DockerTimeout("%s; waited %g s for all its answers together, see option timeout_seconds" % (exc, self.timeout)) from None
 
     def objects(self, path, shape, query=None):
         """shape() of the daemon's answer; [] when there is no engine at all."""
@@ -765,3 +757,21 @@ class Collector:
         if problem:
             self.unknown["releases.%s" % stack] = problem
         return entry
+
+    def collect_stacks(self):
+        """What the secrets of each stack are, never their values."""
+        folder = "/etc/dockyard/stacks"
+        return {
+            name: {"secrets": self.attempt("stacks.%s.secrets" % name, self.secrets, "%s/%s/secrets/.meta.json" % (folder, name))}
+            for name in self.tree.names(folder) if not name.startswith(".")
+        }
+
+    def secrets(self, path):
+        try:
+            with open(self.tree.path(path), encoding="utf-8") as handle:
+                known = json.load(handle)
+        except FileNotFoundError:
+            return {}
+        except ValueError as exc:
+            raise OSError("%s: not valid JSON: %s" % (path, exc)) from exc
+        return {name: {key: entry.get(key) for key in ("source", "created_epoch_s", "expires_epoch_s")} for name, entry in known.items()}

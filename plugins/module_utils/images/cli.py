@@ -117,9 +117,12 @@ def server_argv() -> list[str]:
 
 
 def image_facts(raw: dict) -> dict:
-    """One element of `docker image inspect` as host_facts gives it."""
+    """One element of `docker image inspect` as host_facts gives it, and ``tagged``: when it last got a name.
+
+    A build that finds all its layers in the cache has an old ``created``, so only ``tagged`` tells which build is the newest.
+    """
     return {
-        "id": raw.get("Id"), "tags": raw.get("RepoTags") or [], "digests": raw.get("RepoDigests") or [], "created": parse_created(raw.get("Created")),
+        "id": raw.get("Id"), "tags": raw.get("RepoTags") or [], "digests": raw.get("RepoDigests") or [], "created": parse_created(raw.get("Created")), "tagged": parse_created((raw.get("Metadata") or {}).get("LastTagTime")),
         "size_bytes": raw.get("Size"), "architecture": raw.get("Architecture"), "labels": (raw.get("Config") or {}).get("Labels") or {},
     }
 

@@ -52,7 +52,7 @@ class Inventory:
             reference = parse_reference(name)
             if reference.repository == wanted and reference.tag and not reference.tag.startswith(TEMPORARY_TAG):
                 found.append((reference.familiar, image))
-        return sorted(found, key=lambda pair: (-(pair[1].get("created") or 0), pair[0]))
+        return sorted(found, key=lambda pair: (-max(pair[1].get("tagged") or 0, pair[1].get("created") or 0), pair[0]))
 
 
 def repo_digest(image: dict, reference: Reference) -> Optional[str]:

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import stat
-import tempfile
 import time
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.envfile import mask
@@ -41,7 +40,11 @@ def write(path, content, mode, owner=None):
     :raises OSError: the target is as it was.
     """
     folder = os.path.dirname(path)
-    descriptor, beside = tempfile.mkstemp(prefix=".dockyard-", dir=folder)
+    # One name for each file: what a killed run left beside it, a secret perhaps, goes with the next run. Callers hold the lock.
+    beside = os.path.join(folder, ".dockyard-%s" % os.path.basename(path))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(beside)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             os.fchmod(handle.fileno(), mode)

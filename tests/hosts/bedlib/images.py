@@ -39,39 +39,46 @@ def slim(release: str) -> Image:
     """debian:<release>-slim as mmdebstrap makes it: a minimal base without documentation and package lists."""
     source, folder = mirrors(), settings.IMAGES / "slim"
     architecture = shell.run(["dpkg", "--print-architecture"]).stdout.strip()
-    lines = aptsources.source_lines(source, release)
-    identity = recipe.digest("slim 3", architecture, lines, aptsources.deb822(source, release), recipe.tree(folder))
+    lines, sources = aptsources.source_lines(source, release), aptsources.deb822(source, release)
+    identity = recipe.digest(architecture, bootstrap_options(release, "FOLDER", "SOURCES"), lines, sources, recipe.tree(folder))
     tag = f"{settings.REPOSITORY}/debian-{release}:{identity}"
 
     def make():
         kept = settings.cache() / "rootfs" / f"{release}-{architecture}-{identity}.tar"
         if not kept.exists():
-            _bootstrap(release, lines, aptsources.deb822(source, release), folder, kept)
+            _bootstrap(release, lines, sources, folder, kept)
         docker.docker("import", "--change", 'CMD ["bash"]', "--change", f"LABEL {settings.LABEL}=1", kept, tag)
 
     return _once(tag, make)
+
+
+def bootstrap_options(release: str, folder, sources) -> list:
+    """mmdebstrap's options for a slim file system; `sources` is the file that becomes its debian.sources."""
+    options = ["--variant=minbase", "--include=tzdata", "--aptopt=APT::Install-Recommends false", f"--dpkgopt={folder}/dpkg-slim.cfg"]
+    if release == "bookworm":
+        # Born with merged /usr; else init-system-helpers pulls in usrmerge, and that all of Perl (45 MB).
+        options += ["--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
+    return options + [
+        # The image keeps the slim rules and gets the machine's mirror as deb822, as Debian's own images have it.
+        '--customize-hook=rm "$1"/etc/apt/sources.list "$1"/etc/apt/apt.conf.d/99mmdebstrap; mkdir -p "$1"/etc/apt/sources.list.d',
+        f"--customize-hook=upload {sources} /etc/apt/sources.list.d/debian.sources",
+        f"--customize-hook=upload {folder}/docker-apt.conf /etc/apt/apt.conf.d/docker-apt.conf",
+        f"--customize-hook=upload {folder}/policy-rc.d /usr/sbin/policy-rc.d",
+        '--customize-hook=chmod 0755 "$1"/usr/sbin/policy-rc.d;'
+        ' chmod 0644 "$1"/etc/apt/sources.list.d/debian.sources "$1"/etc/apt/apt.conf.d/docker-apt.conf;'
+        # `apt-get clean` does not know of these any more, once docker-apt.conf has turned them off.
+        ' rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/cache/apt/*.bin',
+    ]
 
 
 def _bootstrap(release, lines, sources, folder: Path, kept: Path) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     deb822 = kept.with_suffix(".sources")
     deb822.write_text(sources)
-    argv = ["mmdebstrap", "--variant=minbase", "--include=tzdata", "--aptopt=APT::Install-Recommends false", f"--dpkgopt={folder / 'dpkg-slim.cfg'}"]
-    if release == "bookworm":
-        # Born with merged /usr; else init-system-helpers pulls in usrmerge, and that all of Perl (45 MB).
-        argv += ["--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
-    # The image keeps the slim rules and gets the machine's mirror as deb822, as Debian's own images have it.
-    argv += [
-        '--customize-hook=rm "$1"/etc/apt/sources.list; mkdir -p "$1"/etc/apt/sources.list.d',
-        f"--customize-hook=upload {deb822} /etc/apt/sources.list.d/debian.sources",
-        f"--customize-hook=copy-in {folder / 'docker-apt.conf'} /etc/apt/apt.conf.d",
-        f"--customize-hook=upload {folder / 'policy-rc.d'} /usr/sbin/policy-rc.d",
-        '--customize-hook=chmod 0755 "$1"/usr/sbin/policy-rc.d; chmod 0644 "$1"/etc/apt/sources.list.d/debian.sources'
-        ' "$1"/etc/apt/apt.conf.d/docker-apt.conf; rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/etc/apt/apt.conf.d/99mmdebstrap',
-    ]
     beside = kept.with_name(f".{os.getpid()}-{kept.name}")
     try:
-        shell.run_logged(shell.as_root([*argv, release, str(beside), *lines]), f"mmdebstrap-{release}")
+        argv = ["mmdebstrap", *bootstrap_options(release, folder, deb822), release, str(beside), *lines]
+        shell.run_logged(shell.as_root(argv), f"mmdebstrap-{release}")
         os.replace(beside, kept)
     finally:
         deb822.unlink()

@@ -130,7 +130,9 @@ def guest_files() -> dict[str, tuple[int, bytes]]:
     apt = "".join(f'{key} "{value}";\n' for key, value in debian.apt_options().items())
     texts = {
         "etc/hostname": NAME + "\n", "etc/hosts": hosts, "etc/machine-id": recipe.digest("machine-id", NAME) * 2 + "\n",
-        "etc/fstab": "LABEL=rootfs / ext4 defaults,noatime 0 1\nLABEL=bootfs /boot/firmware vfat defaults 0 2\n",
+        "etc/fstab": "LABEL=rootfs / ext4 defaults,noatime 0 1\nLABEL=bootfs /boot/firmware vfat defaults,x-systemd.device-timeout=900 0 2\n",
+        # Emulated on a busy machine, the start may take minutes; systemd's 90 s would end in emergency mode
+        "etc/systemd/system.conf.d/bed.conf": "[Manager]\nDefaultTimeoutStartSec=900\nDefaultDeviceTimeoutSec=900\nDefaultTimeoutStopSec=60\n",
         "etc/systemd/network/80-dhcp.network": "[Match]\nName=en*\n\n[Network]\nDHCP=ipv4\n",
         "etc/apt/sources.list.d/debian.sources": aptsources.deb822(debian.mirrors(), RELEASE),
         "etc/apt/apt.conf.d/90bed": apt + 'Acquire::Languages "none";\n',
@@ -161,10 +163,19 @@ def _pack(files: dict[str, tuple[int, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
+def _trust(root: pathlib.Path, path: str, pem: bytes) -> None:
+    """What update-ca-certificates makes of one certificate; itself it takes a minute of emulation."""
+    store, name = root / "etc/ssl/certs", pathlib.PurePath(path).stem
+    subject = shell.run(["openssl", "x509", "-noout", "-subject_hash"], stdin=pem).stdout.strip()
+    shell.run(shell.as_root(["ln", "-sfn", f"/{path}", store / f"{name}.pem"]))
+    shell.run(shell.as_root(["ln", "-sfn", f"{name}.pem", store / f"{subject}.0"]))
+    shell.run(shell.as_root(["tee", "-a", store / "ca-certificates.crt"]), stdin=pem.rstrip(b"\n") + b"\n")
+
+
 def _device_tree(target: pathlib.Path) -> None:
     """QEMU's own device tree under a Pi's name."""
     shell.run(["qemu-system-aarch64", "-machine", f"virt,gic-version=3,dumpdtb={target}", "-cpu", "cortex-a72",
-               "-smp", firmware.CPUS, "-m", firmware.MEMORY_MB, "-display", "none"])
+               "-smp", firmware.CPUS, "-m", firmware.MEMORY_MB, "-nodefaults", "-display", "none"])
     shell.run(["fdtput", "-t", "s", target, "/", "model", MODEL])
     shell.run(["fdtput", "-t", "s", target, "/", "compatible", "raspberrypi,4-model-b", "brcm,bcm2711", "linux,dummy-virt"])
     shell.run(["fdtput", "-t", "s", target, "/", "serial-number", "10000000d0c4ba5d"])
@@ -191,8 +202,11 @@ def base() -> pathlib.Path:
         try:
             shell.run(shell.as_root(["tar", "-C", root, "--numeric-owner", "--xattrs", "-xf", tar]))
             shell.run(shell.as_root(["tar", "-C", root, "--numeric-owner", "-xf", "-"]), stdin=_pack(files))
-            shell.run(shell.as_root(["chroot", root, "sh", "-ec", "update-ca-certificates >/dev/null 2>&1; mkdir -p /boot/firmware; "
-                                     "ln -sfn ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"]))
+            shell.run(shell.as_root(["mkdir", "-p", root / "boot/firmware"]))
+            shell.run(shell.as_root(["ln", "-sfn", "../run/systemd/resolve/stub-resolv.conf", root / "etc/resolv.conf"]))
+            for path, (_mode, pem) in files.items():
+                if path.startswith("usr/local/share/ca-certificates/"):
+                    _trust(root, path, pem)
             for source, copy in (("vmlinuz-*", "kernel8.img"), ("initrd.img-*", "initramfs8")):
                 found = sorted((root / "boot").glob(source))[-1]
                 shell.run(shell.as_root(["cp", found, work / copy]))

@@ -63,7 +63,7 @@ def qemu_argv(line: str) -> list[str]:
         "-kernel", "kernel8.img", "-initrd", "initramfs8", "-dtb", "pi.dtb", "-append", line,
         "-drive", "file=root.qcow2,if=none,id=root,format=qcow2,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=root",
         "-drive", "file=boot.fat,if=none,id=boot,format=raw,cache=unsafe", "-device", "virtio-blk-pci,drive=boot",
-        "-netdev", f"user,id=net,ipv6=off{forwards}", "-device", "virtio-net-pci,netdev=net",
+        "-netdev", f"user,id=net,ipv6=off{forwards}", "-device", "virtio-net-pci,netdev=net,romfile=",
         "-device", "virtio-rng-pci",
     ]
 

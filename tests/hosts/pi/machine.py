@@ -25,7 +25,7 @@ from bedlib import identity, settings, shell  # noqa: E402  # pylint: disable=wr
 from pi import disk, firmware  # noqa: E402  # pylint: disable=wrong-import-position
 
 SSH_PORT = next(ours for ours, guest in firmware.PORTS.items() if guest == 22)
-BOOT_SECONDS = 240  # 21-24 s on an idle machine; other work on the same cores makes it several times that
+BOOT_SECONDS = 900  # 21-24 s on an idle machine; other work on the same cores makes it many times that
 
 
 def folder() -> pathlib.Path:

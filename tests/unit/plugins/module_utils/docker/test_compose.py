@@ -26,9 +26,9 @@ def compose(run):
 @pytest.mark.parametrize("ask, words", [
     (lambda c: c.model(), ["config", "--format", "json"]),
     (lambda c: c.hashes(), ["config", "--hash", "*"]),
-    (lambda c: c.create(), ["up", "--no-start", "--no-recreate", "--no-build", "--pull", "never"]),
-    (lambda c: c.up(["b", "a"]), ["up", "--detach", "--no-deps", "--no-build", "--pull", "never", "a", "b"]),
-    (lambda c: c.up({"a"}, remove_orphans=True), ["up", "--detach", "--no-deps", "--no-build", "--pull", "never", "--remove-orphans", "a"]),
+    (lambda c: c.create(["b", "a"]), ["up", "--no-start", "--no-build", "--pull", "never", "a", "b"]),
+    (lambda c: c.up(["b", "a"]), ["up", "--detach", "--no-build", "--pull", "never", "a", "b"]),
+    (lambda c: c.up({"a"}, remove_orphans=True), ["up", "--detach", "--no-build", "--pull", "never", "--remove-orphans", "a"]),
     (lambda c: c.restart(["b", "a"]), ["restart", "--no-deps", "a", "b"]),
 ])
 def test_commands(ask, words):

@@ -189,7 +189,7 @@ def test_pi_5_with_dockers_repository():
     assert "proxy.example" not in json.dumps(facts)
     assert docker["engine"] is None
     assert facts["images"] is None
-    assert facts["unknown"]["docker.engine"] == facts["unknown"]["images"] == "a captured tree has no daemon"
+    assert facts["unknown"]["docker.engine"] == facts["unknown"]["images"] == "/run/docker.sock: no such socket (the daemon is installed and not running)"
     assert [(entry["path"], entry["mount"]) for entry in facts["disk"]] == [
         ("/", "/"), ("/var", "/"), ("/mnt/big disk/docker", "/"), ("/mnt/big disk/containerd", "/"), ("/var/lib/dockyard", "/")]
     assert facts["releases"] == {"inventory": {"version": "b2", "at": 2}}
@@ -241,11 +241,11 @@ def test_an_engine_that_answers():
 
 def test_the_daemons_word_about_its_architecture_and_data_root():
     routes = real_routes()
-    routes["/version"] = dict(routes["/version"], Arch="arm")
+    routes["/version"] = dict(routes["/version"], Arch="arm64")
     routes["/info"] = dict(routes["/info"], DockerRootDir="/srv/docker")
     with FakeDaemon(routes) as daemon:
         facts = gather(tree_path("pi4-bookworm-32bit"), socket_path=daemon.path)
-    assert facts["architecture"]["docker_platform"] == "linux/arm/v7"
+    assert facts["architecture"]["docker_platform"] == "linux/arm64"
     assert "/srv/docker" in [entry["path"] for entry in facts["disk"]]
 
 
@@ -450,6 +450,24 @@ def test_an_interrupted_dpkg_leaves_its_journal(copy):
     assert gather(root)["dpkg_interrupted"] is True
 
 
+def test_debians_package_docker_is_not_docker(copy):
+    root = copy("pi4-bookworm")
+    with open(root / "var/lib/dpkg/status", "a", encoding="utf-8") as handle:
+        handle.write("\nPackage: docker\nStatus: install ok installed\nArchitecture: all\nVersion: 1.5-2\n")
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "usr/bin/docker").write_text("")
+    facts = gather(root)
+    assert facts["packages"]["docker"]["version"] == "1.5-2"
+    assert facts["docker"]["cli"] == {"version": None, "path": "/usr/bin/docker"}
+    assert facts["unknown"]["docker.cli.version"] == "/usr/bin/docker does not tell it"
+
+
+def test_what_update_ca_certificates_passes_over_is_no_certificate(copy):
+    root = copy("pi5-trixie")
+    (root / "usr/local/share/ca-certificates/README").write_text("put .crt files here")
+    assert list(gather(root)["ca_certificates"]) == ["/usr/local/share/ca-certificates/site.crt"]
+
+
 def systemd_host(root):
     (root / "run/systemd/system").mkdir(parents=True)
     (root / "run/systemd/units").mkdir(parents=True)
@@ -461,7 +479,11 @@ def systemd_host(root):
 def test_a_stopped_daemon_is_not_started_by_looking(copy):
     root = copy("trixie-amd64")
     collector = systemd_host(root)
-    assert collector.would_activate() is True
+    (root / "run/docker.sock").write_text("stands in for a socket that systemd listens on")
+    facts = collector.run()
+    assert facts["images"] is None
+    assert facts["unknown"]["images"] == "docker.service is stopped (not asked, because a connection to /run/docker.sock would start it)"
+    assert facts["docker"]["service"]["active"] is False
     (root / "run/systemd/units/invocation:docker.service").symlink_to("0123")
     assert collector.would_activate() is False
 

@@ -44,6 +44,13 @@ def test_a_hold_on_what_is_not_installed_has_no_version():
     assert found == {"docker-ce": {"version": None, "hold": True, "status": "not-installed"}}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_foreign_architectures_remains_do_not_hide_what_is_installed(order):
+    entries = [("runc", "install ok installed", "1.1.15"), ("runc", "deinstall ok config-files", "1.1.5")][::order]
+    found, unused = packages.parse_dpkg_status(status(*entries))
+    assert found == {"runc": {"version": "1.1.15", "hold": False, "status": "installed"}}
+
+
 def test_nothing():
     assert packages.parse_dpkg_status(b"") == ({}, False)
 

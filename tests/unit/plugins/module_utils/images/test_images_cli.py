@@ -157,8 +157,9 @@ def test_platforms_in_builds_words(text, platform):
 
 
 def test_facts_of_an_image_are_those_of_host_facts():
-    raw = {"Id": "sha256:1", "RepoTags": None, "RepoDigests": ["a@sha256:2"], "Created": "1970-01-01T00:00:10Z", "Size": 5, "Architecture": "arm64", "Config": {"Labels": None}}
-    assert cli.image_facts(raw) == {"id": "sha256:1", "tags": [], "digests": ["a@sha256:2"], "created": 10, "size_bytes": 5, "architecture": "arm64", "labels": {}}
+    raw = {"Id": "sha256:1", "RepoTags": None, "RepoDigests": ["a@sha256:2"], "Created": "1970-01-01T00:00:10Z", "Size": 5, "Architecture": "arm64", "Config": {"Labels": None},
+           "Metadata": {"LastTagTime": "1970-01-01T00:00:30+00:00"}}
+    assert cli.image_facts(raw) == {"id": "sha256:1", "tags": [], "digests": ["a@sha256:2"], "created": 10, "tagged": 30, "size_bytes": 5, "architecture": "arm64", "labels": {}}
 
 
 def test_a_command_that_does_not_end_is_ended_with_its_children(tmp_path):

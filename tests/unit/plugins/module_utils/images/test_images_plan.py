@@ -179,6 +179,13 @@ def test_only_own_old_unused_builds_are_removed():
     assert plan.old_builds(builds, REPOSITORY, names[4], set(), 4) == []
 
 
+def test_the_newest_build_is_the_one_that_got_its_name_last():
+    """Seen: a build from cached layers carries the time of the first build of those layers, and the previous release was removed."""
+    cached = dict(built({BASE: "1"}, created=1, number="1"), tagged=20)
+    older = dict(built({BASE: "2"}, created=10, number="2"), tagged=10)
+    assert plan.old_builds([cached, older], REPOSITORY, "dockyard/demo-app:current", set(), 1) == older["tags"]
+
+
 def test_temporary_tags_of_dead_runs_are_found():
     images = [image(["dockyard/a:building-me-1", "dockyard/a:building-me-2"]), image(["dockyard/b:building-other-1", "dockyard/b:real"])]
     assert plan.stale_builds(images, "me", ["2"]) == ["dockyard/a:building-me-1"]

@@ -100,6 +100,8 @@ def test_killed_before_the_rename_the_old_file_stays(tmp_path, deadly):
     path.write_text("old")
     assert os.WIFSIGNALED(write_in_a_child(path, deadly))
     assert path.read_text() == "old"
+    files.write(str(path), b"newer", 0o600)
+    assert path.read_text() == "newer" and os.listdir(str(tmp_path)) == ["f"]
 
 
 def test_killed_after_the_rename_the_new_file_is_whole(tmp_path, monkeypatch):
