@@ -122,7 +122,8 @@ def image_facts(raw: dict) -> dict:
     A build that finds all its layers in the cache has an old ``created``, so only ``tagged`` tells which build is the newest.
     """
     return {
-        "id": raw.get("Id"), "tags": raw.get("RepoTags") or [], "digests": raw.get("RepoDigests") or [], "created": parse_created(raw.get("Created")), "tagged": parse_created((raw.get("Metadata") or {}).get("LastTagTime")),
+        "id": raw.get("Id"), "tags": raw.get("RepoTags") or [], "digests": raw.get("RepoDigests") or [],
+        "created": parse_created(raw.get("Created")), "tagged": parse_created((raw.get("Metadata") or {}).get("LastTagTime")),
         "size_bytes": raw.get("Size"), "architecture": raw.get("Architecture"), "labels": (raw.get("Config") or {}).get("Labels") or {},
     }
 

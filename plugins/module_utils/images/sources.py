@@ -346,5 +346,3 @@ def default_cache() -> str:
     """``${XDG_CACHE_HOME:-~/.cache}/dockyard-fleet/sources``."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "dockyard-fleet", "sources")
-
-

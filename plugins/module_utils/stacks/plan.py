@@ -56,6 +56,9 @@ def resolve_settings(definition, given):
             problems.append(problem("%s, setting %s" % (name, key), text, "a port from 1 to 65535", "correct %s.%s" % (variable, key)))
         elif kind == "boolean" and text not in ("true", "false"):
             problems.append(problem("%s, setting %s" % (name, key), repr(text), "true or false", "correct %s.%s" % (variable, key)))
+        elif "pattern" in entry and not re.fullmatch(entry["pattern"], text):
+            problems.append(problem("%s, setting %s" % (name, key), repr(text), "a value that matches %s" % entry["pattern"],
+                                    "correct %s.%s" % (variable, key)))
         values[key] = text
     return values, problems
 

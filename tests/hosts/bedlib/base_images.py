@@ -13,6 +13,7 @@ import http.client
 import os
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from . import docker, images, registry, settings, shell
@@ -76,19 +77,23 @@ def local(image: BaseImage, official: bool) -> str:
 
 
 def ensure(quiet: bool = False) -> None:
-    """Registry and base images are there; prints which kind was used, one line an image unless `quiet`."""
+    """Registry and base images are there; prints which kind was used, and one line an image (only new ones when `quiet`)."""
     started = time.monotonic()
     registry.ensure()
     official = official_reachable()
     architecture = shell.run(["docker", "version", "--format", "{{.Server.Arch}}"]).stdout.strip()
-    for image in BASE_IMAGES:
+
+    def one(image: BaseImage) -> None:
         begun = time.monotonic()
         reference = local(image, official)
         with shell.locked(f"publish-{image.repository}"):
             pushed = registry.publish(reference, image.repository, image.tag, architecture)
-        if not quiet:
+        if pushed or not quiet:
             size = docker.inspect("image", reference)["Size"] / 1e6
             print(f"{image.name:30} {size:6.0f} MB  {'pushed' if pushed else 'there'} {time.monotonic() - begun:6.1f} s  {reference}", flush=True)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(one, BASE_IMAGES))
     kind = "official images, pulled from their registry" if official else \
         f"stand-ins built from Debian's packages ({OFFICIAL_REGISTRY} is not reachable from here)"
     print(f"base images: {kind}; registry {settings.REGISTRY_ADDRESS}, {time.monotonic() - started:.1f} s", flush=True)

@@ -23,8 +23,13 @@ BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
 def answers() -> bool:
-    return shutil.which("docker") is not None and shell.run(
-        ["docker", "version", "--format", "{{.Server.Version}}"], check=False).returncode == 0
+    if shutil.which("docker") is None:
+        return False
+    done = shell.run(["docker", "version", "--format", "{{.Server.Version}}"], check=False)
+    if "permission denied" in done.stderr:
+        raise shell.BedError("a Docker engine runs here, but this user may not talk to it; run this as root, "
+                             "or put the user into the group docker and log in again")
+    return done.returncode == 0
 
 
 def install(packages) -> None:
@@ -71,7 +76,8 @@ def ensure(arm64: bool = False) -> str:
     """Make it so; returns the engine's version. With `arm64`, programs of that architecture run on this machine too."""
     with shell.locked("engine"):
         if not answers():
-            install(["docker.io"] if not shutil.which("dockerd") else [])
+            install(["docker.io"] if _missing("dockerd") else [])
+            install(["docker-cli"] if _missing("docker") else [])  # a package of its own since trixie
             if not answers():
                 _start_engine()
                 shell.wait_for("the Docker engine answers", answers, 60)

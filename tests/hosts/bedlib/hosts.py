@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from . import docker, identity, images, settings, shell
 from .settings import Host
 
 LABEL = settings.LABEL
+RESERVED = ("registry", "apt-repo")  # containers of the bed that are no hosts
 
 
 def container(name: str) -> str:
@@ -91,6 +93,8 @@ def known() -> dict:
 
 def plan(name: str, release: str | None, existing: dict) -> Host:
     """The host that `name` stands for; a name that the bed does not know gets the first free address."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name) or name in RESERVED:
+        raise shell.BedError(f"{name!r} is no host name for the bed: up to 40 of a-z, 0-9 and -, and none of {', '.join(RESERVED)}")
     if name in settings.KNOWN_HOSTS:
         host = settings.KNOWN_HOSTS[name]
         return Host(name, host.address, release or host.release, host.shape)
@@ -220,8 +224,9 @@ def inventory(names) -> str:
 
 
 def inventory_text(hosts: dict, key: str, known_hosts: str) -> str:
+    options = f'-o "UserKnownHostsFile={known_hosts}" -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes'
     lines = ["---", "all:", "  vars:", f"    ansible_ssh_private_key_file: {json.dumps(key)}",
-             f"    ansible_ssh_common_args: {json.dumps(f'-o UserKnownHostsFile={known_hosts} -o IdentitiesOnly=yes')}",
+             f"    ansible_ssh_common_args: {json.dumps(options)}",
              "    ansible_python_interpreter: /usr/bin/python3", "  hosts:" if hosts else "  hosts: {}"]
     for name, about in hosts.items():
         lines += [f"    {name}:", f"      ansible_host: {about['address']}", f"      ansible_user: {about['user']}"]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import aptsources, docker, recipe, settings, shell
 
+KEPT_IMAGES = 3  # of each recipe
 KEPT_TARBALLS = 4  # of slim file systems; a lost Docker state is rebuilt from them without a bootstrap
 
 
@@ -115,6 +116,14 @@ def _once(tag: str, make) -> Image:
             return Image(tag, False)
         started = time.monotonic()
         make()
+        _forget_old(tag.split(":")[0])
         seconds = time.monotonic() - started
         shell.say(f"built {tag} in {seconds:.0f} s")
         return Image(tag, True, seconds)
+
+
+def _forget_old(repository: str) -> None:
+    """Keep the newest few of a repository; Docker itself refuses to remove what a container or another image uses."""
+    tags = docker.docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).stdout.split()
+    for old in tags[KEPT_IMAGES:]:  # newest first
+        docker.docker("rmi", old, check=False)

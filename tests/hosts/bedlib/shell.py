@@ -74,14 +74,14 @@ def write_private(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 @contextlib.contextmanager
 def locked(name: str):
-    """Only one bed at a time does `name` on this machine; the others wait."""
+    """Only one thread of one bed does `name` at a time on this machine; the others wait."""
     path = settings.cache() / "locks" / name.replace("/", "_")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            say(f"waiting for another bed that is busy with {name}")
+            say(f"waiting: {name} is being made already")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

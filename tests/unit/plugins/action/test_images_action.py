@@ -116,7 +116,8 @@ def test_a_build_is_sent_whole_and_a_second_run_asks_the_host_nothing(tmp_path, 
         assert tar.getnames() == [".dockyard/Dockerfile", ".dockyard/start.sh", "app/main.py"]
         assert b"busybox" in tar.extractfile(".dockyard/Dockerfile").read()
     request = remote.requests[1]
-    assert request["last"] and request["buildx"] and request["dockerfile"] == ".dockyard/Dockerfile" and json.loads(request["labels"][plan.LABEL_BASES]) == {"busybox:1.37": DIGEST}
+    assert request["last"] and request["buildx"] and request["dockerfile"] == ".dockyard/Dockerfile"
+    assert json.loads(request["labels"][plan.LABEL_BASES]) == {"busybox:1.37": DIGEST}
     assert request["reference"].endswith(":" + request["labels"][plan.LABEL_HASH][:16]) and request["temporary"].startswith("dockyard/demo-app:building-")
     again, unused = run(tmp_path, [build(recipe), box()], facts=(BUSYBOX, made))
     assert (again["changed"], again["remote_calls"]) == (False, 0) and "diff" not in again
@@ -179,14 +180,16 @@ def test_the_ca_is_given_to_builds_that_ask_for_it(tmp_path, recipe):
 
 def test_a_failed_build_leaves_no_workspace_and_lets_the_others_go_on(tmp_path, recipe):
     problem = {"where": "demo/app", "found": "a build that fails in step [2/2] RUN x", "needed": "n", "setting": "s", "output": "last lines"}
-    result, remote = run(tmp_path, [build(recipe), build(recipe, name="other")], ("pull", seen(BUSYBOX)), ("build", {"failed": True, "problems": [problem]}), ("build", built))
+    result, remote = run(tmp_path, [build(recipe), build(recipe, name="other")], ("pull", seen(BUSYBOX)), ("build", {"failed": True,
+                         "problems": [problem]}), ("build", built))
     assert result["failed"] and result["problems"] == [problem] and "last lines" in result["msg"] and remote.requests[2]["last"]
     result = run(tmp_path, [build(recipe)], ("pull", seen(BUSYBOX)), ("build", {"failed": True, "msg": "gone"}), ("clean", {}))[0]
     assert "gone" in result["msg"]
 
 
 def test_a_registry_that_does_not_answer_stops_before_anything_is_sent(tmp_path, recipe):
-    problem = {"where": "demo/app, base image", "found": "registry-1.docker.io (Docker Hub) does not answer", "needed": "n", "setting": "docker_engine_registry_mirrors", "output": ""}
+    problem = {"where": "demo/app, base image", "found": "registry-1.docker.io (Docker Hub) does not answer", "needed": "n",
+               "setting": "docker_engine_registry_mirrors", "output": ""}
     result, remote = run(tmp_path, [build(recipe)], ("pull", {"failed": True, "problems": [problem]}), facts=())
     assert result["failed"] and "does not answer" in result["msg"] and remote.files == {}
 
@@ -199,7 +202,8 @@ def test_a_host_without_room_for_the_context_is_told_so(tmp_path, recipe):
 
 def test_a_pulled_image_keeps_its_digest_and_says_when_it_changed(tmp_path):
     result = run(tmp_path, [box()], ("pull", dict(seen(BUSYBOX), pulled=["busybox:1.37"])), facts=())[0]
-    assert result["images"]["demo"]["box"] == {"reference": "busybox:1.37", "id": "sha256:busybox", "digest": DIGEST, "size_bytes": 100, "changed": True, "reason": "pulled"}
+    assert result["images"]["demo"]["box"] == {"reference": "busybox:1.37", "id": "sha256:busybox", "digest": DIGEST, "size_bytes": 100, "changed": True,
+                                               "reason": "pulled"}
     result = run(tmp_path, [box()], ("pull", dict(seen(BUSYBOX), pulled=["busybox:1.37"])), pull_policy="always")[0]
     assert (result["changed"], result["images"]["demo"]["box"]["reason"]) == (False, "present")
 
@@ -228,7 +232,8 @@ def test_bad_recipes_and_sources_are_refused_before_the_host_is_asked(tmp_path, 
     (lambda recipe: [build(recipe, build={"secrets": ["token"]})], ["build secret 'token' without a file"]),
     (lambda recipe: [build(recipe, build={"secrets": [{"id": "t", "path": "/nonexistent/t"}]})], ["no readable file /nonexistent/t"]),
     (lambda recipe: [build(recipe, build={"args": {"PIP_INDEX_URL": "https://me:hunter2@x/y"}})], ["PIP_INDEX_URL", "build.secrets"]),
-    (lambda recipe: [build(recipe, build={"source": {"git": "/nonexistent/repo", "ref": "main"}})], ["cannot be fetched", "/nonexistent/repo", "dockyard_source_demo"]),
+    (lambda recipe: [build(recipe, build={"source": {"git": "/nonexistent/repo", "ref": "main"}})],
+     ["cannot be fetched", "/nonexistent/repo", "dockyard_source_demo"]),
     (lambda recipe: [build(recipe, build={"source": {"path": "/x", "subdirectory": "../y"}})], ["relative path inside the source"]),
 ])
 def test_bad_input_is_refused_before_the_host_is_asked(tmp_path, recipe, images, parts):

@@ -71,9 +71,13 @@ def folder(tmp_path):
 
 
 def request(**change):
-    return dict(dict(where="s/a", repository="dockyard/s-a", reference=FINAL, temporary=TEMPORARY, context="context-0.tar.gz", dockerfile=".dockyard/Dockerfile",
-                     labels={plan.LABEL_HASH: HASH}, args={"A": "1"}, secrets={"tok": "secret-0-0"}, target=None, platform=None, budget_bytes=10, timeout_s=60, keep=1,
-                     buildx=True, controller="me", token="1", active=["1"]), **change)
+    given = {
+        "where": "s/a", "repository": "dockyard/s-a", "reference": FINAL, "temporary": TEMPORARY, "context": "context-0.tar.gz",
+        "dockerfile": ".dockyard/Dockerfile", "labels": {plan.LABEL_HASH: HASH}, "args": {"A": "1"}, "secrets": {"tok": "secret-0-0"},
+        "target": None, "platform": None, "budget_bytes": 10, "timeout_s": 60, "keep": 1, "buildx": True,
+        "controller": "me", "token": "1", "active": ["1"],
+    }
+    return dict(given, **change)
 
 
 def test_a_build_gets_its_name_last_and_loses_the_temporary_one(folder):
@@ -116,7 +120,8 @@ def test_a_build_that_takes_too_long_names_the_setting(folder):
 
 def test_without_buildx_the_plain_command_builds(folder):
     with scripted((["image", "inspect", FINAL], NOT_THERE), (["buildx", "version"], cli.Done(1, "", "")), (["build", "--progress"], OK),
-                  (["image", "inspect", TEMPORARY], answer(raw(1, [TEMPORARY]))), (["image", "tag"], OK), (["image", "rm"], OK), *listing()) as (target, unused):
+                  (["image", "inspect", TEMPORARY], answer(raw(1, [TEMPORARY]))), (["image", "tag"], OK), (["image", "rm"], OK),
+                  *listing()) as (target, unused):
         assert target.build(request(buildx=None), folder)["built"]
 
 
@@ -178,14 +183,16 @@ def test_all_failed_pulls_are_reported_together():
 
 
 def test_what_a_killed_build_left_is_untagged():
-    with scripted(*listing(raw(1, ["dockyard/s-a:building-me-dead"]), raw(2, [TEMPORARY])), (["image", "rm", "dockyard/s-a:building-me-dead"], OK), *listing()) as (target, unused):
+    with scripted(*listing(raw(1, ["dockyard/s-a:building-me-dead"]), raw(2, [TEMPORARY])), (["image", "rm", "dockyard/s-a:building-me-dead"], OK),
+                  *listing()) as (target, unused):
         target.pull(pull())
 
 
 def test_check_mode_only_looks():
     for state in ("pull", "build", "clean"):
         with scripted((["info"], cli.Done(0, "linux/x86_64\t/var/lib/docker\n", "")), *listing()) as (target, unused):
-            assert module.Step(request(), target, True).run(state) == {"changed": False, "images": [], "platform": "linux/amd64", "data_root": "/var/lib/docker"}
+            result = module.Step(request(), target, True).run(state)
+        assert result == {"changed": False, "images": [], "platform": "linux/amd64", "data_root": "/var/lib/docker"}
 
 
 def test_a_stopped_daemon_is_told_where_and_what():

@@ -551,6 +551,25 @@ def test_a_ledger_is_read_from_its_end(copy):
     assert list(path for path in facts["unknown"] if path.startswith("releases")) == ["releases.torn"]
 
 
+def test_secrets_are_described_and_never_shown(copy):
+    root = copy("trixie-amd64")
+    for stack, text in (("inventory", '{"word": {"source": "generated", "created_epoch_s": 5, "value": "hunter2"}}'), ("torn", "{"), ("listed", "[]")):
+        folder = root / "etc/dockyard/stacks" / stack / "secrets"
+        folder.mkdir(parents=True)
+        (folder / ".meta.json").write_text(text)
+    (root / "etc/dockyard/stacks/bare").mkdir()
+    facts = gather(root)
+    assert facts["stacks"] == {
+        "bare": {"secrets": {}},
+        "inventory": {"secrets": {"word": {"source": "generated", "created_epoch_s": 5, "expires_epoch_s": None}}},
+        "torn": {"secrets": None},
+        "listed": {"secrets": None},
+    }
+    assert "not valid JSON" in facts["unknown"]["stacks.torn.secrets"]
+    assert facts["unknown"]["stacks.listed.secrets"]
+    assert "hunter2" not in json.dumps(facts)
+
+
 def test_mac():
     programs = Programs(sw_vers="ProductName:\tmacOS\nProductVersion:\t15.6\n")
     facts = collect.Collector(root=tree_path("bookworm-amd64"), machine="arm64", page_size=16384, sysname="Darwin", run=programs).run()

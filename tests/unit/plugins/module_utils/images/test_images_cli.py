@@ -42,7 +42,8 @@ def test_commands():
 
 def test_the_build_command_has_no_value_that_could_be_secret():
     argv = cli.build_argv("t:1", ".dockyard/Dockerfile", ["B", "A"], {"l": "v"}, {"ca": "/tmp/s"}, "final", "linux/arm64", True)
-    assert argv == ["buildx", "build", "--builder", "default", "--load", "--progress", "plain", "--tag", "t:1", "--file", ".dockyard/Dockerfile", "--build-arg", "A",
+    assert argv == ["buildx", "build", "--builder", "default", "--load", "--progress", "plain", "--tag", "t:1", "--file", ".dockyard/Dockerfile",
+                    "--build-arg", "A",
                     "--build-arg", "B", "--label", "l=v", "--secret", "id=ca,src=/tmp/s", "--target", "final", "--platform", "linux/arm64", "-"]
     assert cli.build_environment({"A": "1"})["A"] == "1"
 
@@ -54,7 +55,8 @@ def test_without_buildx_the_engine_builds_by_itself():
 
 @pytest.mark.parametrize("text, kind", [
     (NO_TAG, "tag"), (NO_HOST, "registry"),
-    ('Get "https://registry-1.docker.io/v2/": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)', "registry"),
+    ('Get "https://registry-1.docker.io/v2/": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)',
+     "registry"),
     ("dial tcp 10.0.0.1:443: connect: connection refused", "registry"), ("received unexpected HTTP status: 503 Service Unavailable", "registry"),
     ('Get "https://x/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority', "certificate"),
     ('failed to do request: Head "https://x": x509: certificate has expired or is not yet valid', "certificate"),
@@ -70,8 +72,10 @@ def test_why_a_pull_failed(text, kind):
 
 
 @pytest.mark.parametrize("text, parts", [
-    (NO_HOST, ["registry.invalid.test does not answer", "no such host", "docker_engine_registry_mirrors"]), (NO_TAG, ["no image registry.invalid.test/x/y:1 at registry.invalid.test", "FROM line"]),
-    ("x509: unknown authority", ["does not trust", "docker_engine_ca_certificates"]), ("unauthorized", ["without a login"]), ("no space left on device", ["docker_engine_data_root"]),
+    (NO_HOST, ["registry.invalid.test does not answer", "no such host", "docker_engine_registry_mirrors"]),
+    (NO_TAG, ["no image registry.invalid.test/x/y:1 at registry.invalid.test", "FROM line"]),
+    ("x509: unknown authority", ["does not trust", "docker_engine_ca_certificates"]), ("unauthorized", ["without a login"]),
+    ("no space left on device", ["docker_engine_data_root"]),
     ("no matching manifest for linux/arm64", ["linux/arm64"]), ("weird", ["weird"]),
 ])
 def test_a_failed_pull_says_what_to_do(text, parts):
@@ -144,22 +148,26 @@ def test_secrets_are_taken_out_of_output():
 
 
 @pytest.mark.parametrize("text, seconds", [
-    ("1970-01-01T00:00:10Z", 10), ("2026-11-20T09:56:48.123456789Z", 1795168608), ("2024-02-29T12:00:00+02:00", 1709200800), ("2024-02-29T12:00:00-01:30", 1709213400),
+    ("1970-01-01T00:00:10Z", 10), ("2026-11-20T09:56:48.123456789Z", 1795168608), ("2024-02-29T12:00:00+02:00", 1709200800),
+    ("2024-02-29T12:00:00-01:30", 1709213400),
     ("0001-01-01T00:00:00Z", 0), ("", 0), (None, 0), ("yesterday", 0),
 ])
 def test_times_of_docker(text, seconds):
     assert cli.parse_created(text) == seconds
 
 
-@pytest.mark.parametrize("text, platform", [("linux/x86_64\n", "linux/amd64"), ("linux/aarch64", "linux/arm64"), ("linux/armv7l", "linux/arm/v7"), ("linux/riscv64", "linux/riscv64")])
+@pytest.mark.parametrize("text, platform", [("linux/x86_64\n", "linux/amd64"), ("linux/aarch64", "linux/arm64"), ("linux/armv7l", "linux/arm/v7"),
+                         ("linux/riscv64", "linux/riscv64")])
 def test_platforms_in_builds_words(text, platform):
     assert cli.docker_platform(text) == platform
 
 
 def test_facts_of_an_image_are_those_of_host_facts():
-    raw = {"Id": "sha256:1", "RepoTags": None, "RepoDigests": ["a@sha256:2"], "Created": "1970-01-01T00:00:10Z", "Size": 5, "Architecture": "arm64", "Config": {"Labels": None},
+    raw = {"Id": "sha256:1", "RepoTags": None, "RepoDigests": ["a@sha256:2"], "Created": "1970-01-01T00:00:10Z", "Size": 5, "Architecture": "arm64",
+           "Config": {"Labels": None},
            "Metadata": {"LastTagTime": "1970-01-01T00:00:30+00:00"}}
-    assert cli.image_facts(raw) == {"id": "sha256:1", "tags": [], "digests": ["a@sha256:2"], "created": 10, "tagged": 30, "size_bytes": 5, "architecture": "arm64", "labels": {}}
+    assert cli.image_facts(raw) == {"id": "sha256:1", "tags": [], "digests": ["a@sha256:2"], "created": 10, "tagged": 30, "size_bytes": 5,
+                                    "architecture": "arm64", "labels": {}}
 
 
 def test_a_command_that_does_not_end_is_ended_with_its_children(tmp_path):

@@ -131,7 +131,8 @@ def test_names_that_are_not_utf8_survive(tmp_path):
 def test_links_that_leave_the_context_are_named():
     def link(path, target):
         return context.Entry(path, "link", False, target, None, 0, path)
-    assert context.outside_links([link("a/b", "../c"), link("a/b2", "../../c"), link("x", "/etc/y"), link("z", "..")]) == ["a/b2 -> ../../c", "x -> /etc/y", "z -> .."]
+    links = [link("a/b", "../c"), link("a/b2", "../../c"), link("x", "/etc/y"), link("z", "..")]
+    assert context.outside_links(links) == ["a/b2 -> ../../c", "x -> /etc/y", "z -> .."]
 
 
 def recipe(**change):
@@ -140,7 +141,8 @@ def recipe(**change):
 
 
 def test_everything_that_a_build_is_told_counts():
-    changes = [dict(dockerfile="D"), dict(args={"A": "2"}), dict(args={}), dict(target="x"), dict(platform="linux/arm64"), dict(secrets=[]), dict(labels={"a": "b"}),
+    changes = [dict(dockerfile="D"), dict(args={"A": "2"}), dict(args={}), dict(target="x"), dict(platform="linux/arm64"), dict(secrets=[]),
+               dict(labels={"a": "b"}),
                dict(entries=[context.Entry("a", "file", False, None, "d", 1, "a")])]
     assert len({recipe(), *(recipe(**change) for change in changes)}) == len(changes) + 1
     assert recipe(args={"B": "2", "A": "1"}) == recipe(args={"A": 1, "B": 2})

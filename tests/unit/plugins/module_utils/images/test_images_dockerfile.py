@@ -25,7 +25,8 @@ def test_an_argument_of_a_stage_is_not_known_in_from():
 
 
 @pytest.mark.parametrize("text, values, result", [
-    ("$A-${B}", {"A": "1", "B": "2"}, "1-2"), ("${A:-d}", {"A": ""}, "d"), ("${A-d}", {"A": ""}, ""), ("${A-d}", {}, "d"), ("${A:+d}", {"A": "1"}, "d"), ("${A:+d}", {}, ""),
+    ("$A-${B}", {"A": "1", "B": "2"}, "1-2"), ("${A:-d}", {"A": ""}, "d"), ("${A-d}", {"A": ""}, ""), ("${A-d}", {}, "d"), ("${A:+d}", {"A": "1"}, "d"),
+    ("${A:+d}", {}, ""),
     ("${A:-${B}x}", {"B": "2"}, "2x"), ("'$A'", {"A": "1"}, "$A"), ('"$A"', {"A": "1"}, "1"), ("\\$A", {"A": "1"}, "$A"), ("${A:?no}", {"A": "1"}, "1"),
 ])
 def test_variables_expand_as_in_docker(text, values, result):
@@ -39,8 +40,10 @@ def test_variables_that_are_not_understood_are_refused(text):
 
 
 def test_stages_other_images_and_mounts():
-    text = ("FROM --platform=$BUILDPLATFORM node:20 AS Web\nRUN --mount=type=cache,target=/c --mount=type=bind,from=tools:1,source=/x,target=/x \\\n  # a comment\n\n  true\n"
-            "FROM python:3 as base\nFROM base AS final\nCOPY --chown=1:1 --from=web /a /b\nCOPY --from=0 /c /d\nCOPY --from=ghcr.io/x/uv:1 /uv /bin/\nFROM scratch\nFROM never:1 AS unused\n")
+    text = ("FROM --platform=$BUILDPLATFORM node:20 AS Web\nRUN --mount=type=cache,target=/c --mount=type=bind,from=tools:1,source=/x,target=/x \\\n"
+            "  # a comment\n\n  true\n"
+            "FROM python:3 as base\nFROM base AS final\nCOPY --chown=1:1 --from=web /a /b\nCOPY --from=0 /c /d\n"
+            "COPY --from=ghcr.io/x/uv:1 /uv /bin/\nFROM scratch\nFROM never:1 AS unused\n")
     parsed = parse_dockerfile(text, platform="linux/arm64", native="linux/amd64")
     assert [base.reference for base in parsed.bases("final")] == ["node:20", "tools:1", "python:3", "ghcr.io/x/uv:1"]
     assert [base.platform for base in parsed.bases("final")] == ["linux/amd64", None, None, None]
@@ -68,8 +71,10 @@ def test_crlf_and_a_byte_order_mark_are_read():
 
 
 @pytest.mark.parametrize("text, part", [
-    ("", "no FROM"), ("RUN true\nFROM a", "line 1: RUN comes before"), ("FROM a b", "line 1: FROM needs one image"), ("FROM", "line 1: FROM needs one image"), ("FROM a AS", "FROM needs"),
-    ("FROM ${X}", "is empty"), ("FROM a\nCOPY --from=$X / /", "does not expand"), ("FROM a\nCOPY --from=late / /\nFROM b AS late", "comes later"), ("FROM a\nCOPY --from=4 / /", "comes later"),
+    ("", "no FROM"), ("RUN true\nFROM a", "line 1: RUN comes before"), ("FROM a b", "line 1: FROM needs one image"),
+    ("FROM", "line 1: FROM needs one image"), ("FROM a AS", "FROM needs"),
+    ("FROM ${X}", "is empty"), ("FROM a\nCOPY --from=$X / /", "does not expand"), ("FROM a\nCOPY --from=late / /\nFROM b AS late", "comes later"),
+    ("FROM a\nCOPY --from=4 / /", "comes later"),
 ])
 def test_dockerfiles_that_cannot_be_read(text, part):
     with pytest.raises(ValueError, match=part):

@@ -105,7 +105,8 @@ def test_a_build_from_scratch_needs_no_base():
 
 
 @pytest.mark.parametrize("policy, platform, there, action", [
-    ("missing", None, True, "none"), ("missing", None, False, "pull"), ("always", None, True, "pull"), ("missing", "linux/amd64", True, "none"), ("missing", "linux/arm64", True, "pull"),
+    ("missing", None, True, "none"), ("missing", None, False, "pull"), ("always", None, True, "pull"), ("missing", "linux/amd64", True, "none"),
+    ("missing", "linux/arm64", True, "pull"),
 ])
 def test_when_an_image_is_pulled(policy, platform, there, action):
     inventory = plan.Inventory([image(["nginx:1"], architecture="amd64")] if there else [])
@@ -150,7 +151,8 @@ def test_an_image_over_budget_is_refused_with_both_sizes():
 
 def test_labels_of_a_commit_are_the_same_on_each_host():
     revision = {"commit": "c" * 40, "created": "2026-01-02T03:04:05Z", "url": "https://x/y", "version": "v1"}
-    labels = [plan.image_labels("s", "a", "f" * 64, RECIPE, {BASE: DIGESTS[0]}, {"own": 1}, revision, built_at) for built_at in ("2026-05-05T00:00:00Z", "2027-05-05T00:00:00Z")]
+    labels = [plan.image_labels("s", "a", "f" * 64, RECIPE, {BASE: DIGESTS[0]}, {"own": 1}, revision, built_at) for built_at in ("2026-05-05T00:00:00Z",
+              "2027-05-05T00:00:00Z")]
     assert labels[0] == labels[1]
     assert {key.rsplit(".", 1)[-1]: value for key, value in labels[0].items() if key.startswith("org.opencontainers")} == {
         "title": "s/a", "created": "2026-01-02T03:04:05Z", "version": "v1", "revision": "c" * 40, "source": "https://x/y"}

@@ -29,7 +29,8 @@ def test_names_as_docker_reads_them(text, normalised, familiar):
 
 
 @pytest.mark.parametrize("text, part", [
-    ("", "not a valid repository"), ("Nginx", "not a valid repository"), ("a/B:1", "not a valid repository"), ("nginx:", "not a valid tag"), ("nginx:-1", "not a valid tag"),
+    ("", "not a valid repository"), ("Nginx", "not a valid repository"), ("a/B:1", "not a valid repository"), ("nginx:", "not a valid tag"),
+    ("nginx:-1", "not a valid tag"),
     ("nginx@sha256:12", "not a digest"), ("nginx@sha256:" + "a" * 63, "64 hexadecimal"), ("a" * 64, "image id"), ("a//b", "not a valid repository"),
     ("-x.io/a", "registry name"), ("a" * 300, "longer than"), ("nginx 1", "not a valid repository"),
 ])

@@ -157,7 +157,8 @@ def test_the_revision_of_a_checkout_says_when_it_is_dirty(upstream, tmp_path):
 
 @pytest.mark.parametrize("url, clean, header", [
     ("https://me:p%40ss@example.org:8443/x.git", "https://example.org:8443/x.git", ("https://example.org:8443/", "Authorization: Basic bWU6cEBzcw==")),
-    ("https://example.org/x", "https://example.org/x", None), ("git@example.org:x", "git@example.org:x", None), ("ssh://git@example.org/x", "ssh://git@example.org/x", None),
+    ("https://example.org/x", "https://example.org/x", None), ("git@example.org:x", "git@example.org:x", None),
+    ("ssh://git@example.org/x", "ssh://git@example.org/x", None),
     ("/srv/x@y", "/srv/x@y", None),
 ])
 def test_credentials_leave_the_url(url, clean, header):
