@@ -42,14 +42,14 @@ pythons() {
     if command -v pyenv >/dev/null; then versions=$(pyenv root)/versions; fi
     rm -rf "$cache/pythons" && mkdir -p "$cache/pythons"
     for minor in 9 10 11 12 13 14; do
-        for candidate in $(type -ap "python3.$minor") $(ls -d "$versions/3.$minor."*/bin/python3."$minor" 2>/dev/null | sort -rV); do
-            if found=$("$candidate" -c 'import ensurepip, ssl, sys, venv; print(sys.executable)' 2>/dev/null); then
+        for candidate in $(type -ap "python3.$minor") $(printf '%s\n' "$versions/3.$minor."*/bin/python3."$minor" | sort -rV); do
+            if found=$("$candidate" -c 'import ensurepip, ssl, sys, venv; print(sys._base_executable)' 2>/dev/null); then
                 ln -s "$found" "$cache/pythons/python3.$minor"
+                echo "3.$minor"
                 break
             fi
         done
     done
-    ls "$cache/pythons" | sed 's/^python//' | sort -V
 }
 
 # ansible-test fetches get-pip.py from one host of its own, which not every network reaches. The same file is made here
@@ -124,7 +124,7 @@ tarball=$(ls "$build"/*.tar.gz)
 tar -tzf "$tarball" | grep -v '/$' | sort >"$cache/content"
 git ls-files -co --exclude-standard | sort >"$cache/known"
 strangers=$(comm -23 "$cache/content" "$cache/known" | grep -vxE 'MANIFEST.json|FILES.json' || true)
-strangers+=$(grep -E '(^|/)(\.venv|\.git|\.ci|\.cache|\.ansible|\.pytest_cache|__pycache__)[^/]*(/|$)|^tests/output/' "$cache/content" | sed 's/^/\n/' || true)
+strangers+=$(grep -E '(^|/)(\.venv[^/]*|\.git|\.ci|\.cache|\.ansible|\.dockyard|\.pytest_cache|__pycache__)(/|$)|^tests/output/' "$cache/content" | sed 's/^/\n/' || true)
 if [ -n "$strangers" ]; then
     failed=1
     echo "sanity: the built collection holds what does not belong there; add it to build_ignore in galaxy.yml:"
@@ -145,7 +145,9 @@ if [ -n "$newest_python" ]; then
             rm -rf "$newest_venv"
             "$cache/pythons/python$newest_python" -m venv "$newest_venv"
         fi
-        if "$newest_venv/bin/python" -m pip install --quiet --upgrade ansible-core "$(grep -xE 'pytest==.*' requirements.txt)" >"$cache/logs/newest-core-pip" 2>&1; then
+        # shellcheck disable=SC2046
+        if "$newest_venv/bin/python" -m pip install --quiet --upgrade ansible-core $(grep -xE '(pytest|jsonschema)==.*' requirements.txt) \
+            >"$cache/logs/newest-core-pip" 2>&1; then
             touch "$newest_venv/.ready"
         elif [ ! -e "$newest_venv/.ready" ]; then
             say_wrong "the newest ansible-core can't be installed" "$cache/logs/newest-core-pip" '^ERROR'
@@ -186,7 +188,9 @@ beside=$cache/logs/beside
         say_wrong galaxy-importer "$log" '^(WARNING|ERROR|CRITICAL)'
     fi
     log=$cache/logs/antsibull-docs
-    if ! (cd "$home" && ANSIBLE_COLLECTIONS_PATH=$cache "$import_venv/bin/antsibull-docs" lint-collection-docs --plugin-docs . >"$log" 2>&1); then
+    # The collections that galaxy.yml names come inside the controller's environment.
+    dependencies=$("$bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    if ! (cd "$home" && ANSIBLE_COLLECTIONS_PATH=$cache:$dependencies "$import_venv/bin/antsibull-docs" lint-collection-docs --plugin-docs . >"$log" 2>&1); then
         say_wrong antsibull-docs "$log" '^[^ ]+:[0-9]+:[0-9]+:'
     fi
     exit "$failed"
@@ -220,6 +224,6 @@ skipped=$(cat "$cache"/logs/core-*.skipped | sed -E 's/.*sanity test "?([a-z-]+)
     else
         echo "newest core: no newer Python on this machine"
     fi
-    echo "sanity: nothing to report from ansible-test $core (Pythons $(echo $available)${skipped:+; it skipped $skipped}), galaxy-importer, antsibull-docs"
+    echo "sanity: nothing to report from ansible-test $core (Pythons ${available//$'\n'/ }${skipped:+; it skipped $skipped}), galaxy-importer, antsibull-docs"
 } >"$cache/green"
 tail -n +2 "$cache/green"

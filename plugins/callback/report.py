@@ -74,7 +74,7 @@ def table(rows):
 
 def write_json(path, document):
     """Write a document beside its place and rename it into it, readable by the user only."""
-    folder = os.path.dirname(path)
+    folder = os.path.dirname(path) or "."
     os.makedirs(folder, mode=0o700, exist_ok=True)
     descriptor, beside = tempfile.mkstemp(dir=folder)
     with os.fdopen(descriptor, "w", encoding="utf-8") as handle:

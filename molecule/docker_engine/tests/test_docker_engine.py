@@ -87,5 +87,5 @@ def test_packages(root):
     else:
         assert root.package("docker.io").is_installed
         # It was left unpacked and unconfigured.
-        assert root.check_output("dpkg-query --show --showformat '${db:Status-Abbrev}' docker-compose") == "ii"
+        assert root.check_output("dpkg-query --show --showformat '${db:Status-Abbrev}' docker-compose").strip() == "ii"
         assert root.check_output("dpkg --audit") == ""

@@ -86,7 +86,7 @@ def ensure(quiet: bool = False) -> None:
     def one(image: BaseImage) -> None:
         begun = time.monotonic()
         reference = local(image, official)
-        with shell.locked(f"publish-{image.repository}"):
+        with shell.locked(f"publish-{image.name}"):
             pushed = registry.publish(reference, image.repository, image.tag, architecture)
         if pushed or not quiet:
             size = docker.inspect("image", reference)["Size"] / 1e6

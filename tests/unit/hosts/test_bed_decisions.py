@@ -245,3 +245,34 @@ class TestCommands:
         shell.write_private(path, b"y")
         assert path.read_bytes() == b"y" and path.stat().st_mode & 0o777 == 0o600
         assert [one.name for one in path.parent.iterdir()] == ["key"]
+
+
+class TestRemoveAll:
+    def test_only_labelled_things_are_removed(self, monkeypatch):
+        """Docker is scripted: it lists what has the label; whatever is removed must come from there."""
+        ran = []
+
+        def scripted(*argv, **_options):
+            ran.append(argv)
+            answer = {"ps": "bed-registry\n", "volume": "bed-registry-data\n"}.get(argv[0] if argv[1] != "rm" else "", "")
+            if argv[0] in ("ps", "volume") and argv[1] != "rm":
+                assert any(part.startswith("label=org.dockyard.bed") for part in argv), argv
+            if argv[:2] == ("ps", "--all") and "label=org.dockyard.bed.host" in argv:
+                answer = ""
+            return type("Done", (), {"stdout": answer, "stderr": "", "returncode": 0})()
+
+        monkeypatch.setattr(docker, "docker", scripted)
+        monkeypatch.setattr(docker, "inspect", lambda kind, name: {"Labels": {}})
+        monkeypatch.setattr(registry, "distrust", lambda: ran.append(("distrust",)))
+        assert cli.main(["remove", "--all"]) == 0
+        removals = [argv for argv in ran if "rm" in argv or argv[0] in ("rm", "distrust")]
+        assert removals == [("rm", "--force", "--volumes", "bed-registry"), ("volume", "rm", "--force", "bed-registry-data"), ("distrust",)]
+
+    def test_a_container_of_somebody_else_is_no_test_host(self, monkeypatch):
+        monkeypatch.setattr(docker, "ours", lambda kind: ["bed-mine"])
+        monkeypatch.setattr(hosts, "known", lambda: {"mine": {}})
+        removed = []
+        monkeypatch.setattr(docker, "docker", lambda *argv, **_options: removed.append(argv))
+        with pytest.raises(shell.BedError, match="there is no test host yours; there are: mine"):
+            hosts.remove(["mine", "yours"])
+        assert removed == []

@@ -1,0 +1,325 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import copy
+import json
+import os
+from unittest import mock
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+
+from ansible_collections.dockyard.fleet.plugins.action import stack_plan
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition as definitions
+
+MB = 1000 * 1000
+STACK = {
+    "schema": 1, "name": "my-shop", "title": "Shop",
+    "source": {"git": "https://example.org/shop.git", "ref": "0123456789abcdef", "subdirectory": "app"},
+    "images": {"web": {"build": {"recipe": "web", "args": {"N": 1}}, "budget_mb": 300}, "db": {"pull": {"image": "db:1"}}},
+    "volumes": {"data": {"owner": "5:5", "mode": "0700"}},
+    "secrets": {"token": {"source": "generated", "readers": [5]}, "licence": {"source": "given", "readers": [5], "description": "the licence"},
+                "crt": {"source": "tls_certificate"}, "key": {"source": "tls_key"}},
+    "settings": {"PORT": {"default": 8443, "type": "port"}, "WORD": {"default": "a"}},
+    "env": {"web": {"WORKERS": 2}},
+    "ports": [{"service": "web", "setting": "PORT", "container": 443, "purpose": "the shop"}],
+    "files": [{"source": "conf/web.conf", "template": True}, {"source": "run.sh", "mode": "0755"}],
+    "limits": {"web": {"memory": "64M", "pids": 10}},
+    "needs": {"disk_mb": 3000, "architectures": ["amd64", "arm64"]},
+    "health": {"timeout_seconds": 77},
+    "prove": [{"name": "answers", "scheme": "https", "setting": "PORT", "path": "/health"}],
+    "urls": [{"name": "Shop", "scheme": "https", "setting": "PORT"}],
+}
+COMPOSE = {
+    "services": {
+        "web": {"image": "${WEB_IMAGE}", "volumes": ["./conf/web.conf:/c", "./run.sh:/r"], "secrets": ["token_web", "licence_web"]},
+        "db": {"image": "${DB_IMAGE}"},
+    },
+    "volumes": {"data": {}},
+    "secrets": {"token_web": {"file": "./secrets/token.5"}, "licence_web": {"file": "./secrets/licence.5"}},
+}
+FACTS = {
+    "architecture": {"docker_platform": "linux/arm64"}, "memory": {"total_bytes": 4000 * MB}, "cgroup": {"controllers": {"memory": True, "cpu": True, "pids": True}},
+    "disk": [{"path": "/var/lib/docker", "mount": "/", "free_bytes": 9000 * MB}], "ports": [], "containers": [], "releases": {},
+}
+GIVEN = {"dockyard_secrets_my_shop": {"licence": "hush-hush"}}
+
+
+class Shelf:
+    """A folder of stacks on the controller."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def put(self, name="my-shop", change=None, compose=None, overlay=None):
+        stack, document = copy.deepcopy(STACK), copy.deepcopy(compose or COMPOSE)
+        stack["name"] = name
+        if change:
+            change(stack)
+        folder = self.folder / name
+        for path, text in (("web/Dockerfile", "FROM x\n"), ("conf/web.conf", "port={{ settings.PORT }} stack={{ stack }} in {{ environment }}\\n\n"), ("run.sh", "echo '{{ not a template }}'\n"),
+                           ("stack.yml", yaml.safe_dump(stack)), ("compose.yaml", yaml.safe_dump(document))):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        for environment, content in (overlay or {}).items():
+            (folder / ("compose.%s.yaml" % environment)).write_text(yaml.safe_dump(content))
+        return folder
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    made = Shelf(tmp_path / "stacks")
+    made.put()
+    return made
+
+
+def plan(shelf, variables=None, facts=None, **args):
+    variables = dict({"inventory_hostname": "pi", "ansible_host": "192.0.2.7"}, **(GIVEN if variables is None else variables))
+    task = mock.MagicMock(async_val=0, check_mode=False, diff=False)
+    task.args = dict({"stacks": ["my-shop"], "stack_path": [str(shelf.folder)], "facts": FACTS if facts is None else facts}, **args)
+    action = stack_plan.ActionModule(task, mock.MagicMock(), mock.MagicMock(), DataLoader(), Templar(loader=DataLoader(), variables=variables), None)
+    return action.run(task_vars=variables)
+
+
+def facts(**changes):
+    return dict(copy.deepcopy(FACTS), **changes)
+
+
+# -- a good plan --------------------------------------------------------------
+
+def test_a_plan_without_problems(shelf):
+    result = plan(shelf)
+    assert result["problems"] == [] and result["notes"] == [] and result["changed"] is False
+    planned = result["stacks"][0]
+    assert planned["name"] == "my-shop" and planned["title"] == "Shop" and planned["directory"] == "/etc/dockyard/stacks/my-shop"
+    assert planned["revision"] == "0123456789ab" and planned["timeout_seconds"] == 77
+    assert planned["compose_files"] == ["compose.yaml"] and planned["services"] == ["db", "web"]
+    assert planned["image_variables"] == {"WEB_IMAGE": "web", "DB_IMAGE": "db"}
+    assert planned["settings"] == {"PORT": "8443", "WORD": "a"}
+    assert planned["ports"] == [{"service": "web", "container": 443, "protocol": "tcp", "published": "8443"}]
+    assert planned["volumes"] == [{"name": "data", "owner": "5:5", "mode": "0700"}]
+    assert planned["service_secrets"] == {"web": ["licence", "token"]}
+    assert planned["tls"] == {"certificate": "crt", "key": "key"}
+    assert planned["urls"] == ["https://192.0.2.7:8443/"] and planned["prove"][0]["url"] == "https://192.0.2.7:8443/health"
+    assert planned["overlay"]["web"]["deploy"] == {"resources": {"limits": {"memory": "64M", "pids": 10}}}
+    assert set(planned["overlay"]["web"]["labels"]) == {"org.dockyard.files"}
+    assert [image["name"] for image in result["images"]] == ["db", "web"]
+    assert result["images"][1]["build"]["source"] == {"git": "https://example.org/shop.git", "ref": "0123456789abcdef", "subdirectory": "app"}
+    assert result["images"][1]["platform"] == "linux/arm64"
+
+
+def test_secrets_are_described_and_not_told(shelf):
+    result = plan(shelf)
+    assert {secret["name"]: secret["source"] for secret in result["stacks"][0]["secrets"]} == {
+        "token": "generated", "licence": "given", "crt": "tls_certificate", "key": "tls_key"}
+    assert "hush-hush" not in json.dumps(result)
+
+
+def test_files(shelf):
+    found = {entry["path"]: entry for entry in plan(shelf)["stacks"][0]["files"]}
+    assert set(found) == {"compose.yaml", "conf/web.conf", "run.sh", "web.env"}
+    assert found["conf/web.conf"]["content"] == "port=8443 stack=my-shop in production\\n\n"
+    assert found["run.sh"]["content"] == "echo '{{ not a template }}'\n" and found["run.sh"]["mode"] == "0755"
+    assert found["web.env"]["mode"] == "0600" and found["web.env"]["content"].endswith("\nWORKERS=2\n")
+
+
+def test_overlay_of_the_environment(shelf):
+    shelf.put(overlay={"staging": {"services": {"web": {"read_only": True}}}})
+    assert plan(shelf)["stacks"][0]["compose_files"] == ["compose.yaml"]
+    planned = plan(shelf, environment="staging")["stacks"][0]
+    assert planned["compose_files"] == ["compose.yaml", "compose.staging.yaml"]
+    assert "compose.staging.yaml" in [entry["path"] for entry in planned["files"]]
+
+
+def test_variables_of_the_operator(shelf, tmp_path):
+    (tmp_path / "source").mkdir()
+    result = plan(shelf, dict(GIVEN, dockyard_settings_my_shop={"PORT": 443}, dockyard_env_my_shop={"web": {"WORKERS": 9}}, dockyard_source_my_shop=str(tmp_path / "source"),
+                              dockyard_build_args_my_shop={"web": {"N": 5}}, dockyard_images_my_shop={"db": "mirror/db:2"}))
+    planned = result["stacks"][0]
+    assert result["problems"] == [] and planned["urls"] == ["https://192.0.2.7/"]
+    assert "WORKERS=9\n" in [entry["content"] for entry in planned["files"] if entry["path"] == "web.env"][0]
+    assert result["images"][0]["reference"] == "mirror/db:2"
+    assert result["images"][1]["build"]["source"] == {"path": str(tmp_path / "source"), "subdirectory": "app"} and result["images"][1]["build"]["args"] == {"N": "5"}
+    assert planned["revision"] == "dir:source"
+
+
+def test_variables_are_templates(shelf):
+    variables = dict(GIVEN, dockyard_settings_my_shop={"WORD": stack_plan.trust_as_template("{{ inventory_hostname }}-1")})
+    assert plan(shelf, variables)["stacks"][0]["settings"]["WORD"] == "pi-1"
+
+
+def test_a_ref_of_the_operator(shelf):
+    result = plan(shelf, dict(GIVEN, dockyard_source_ref_my_shop="v2"))
+    assert result["images"][1]["build"]["source"]["ref"] == "v2"
+
+
+@pytest.mark.parametrize("address, url", [("2001:db8::1", "https://[2001:db8::1]:8443/"), ("shop.test", "https://shop.test:8443/")])
+def test_addresses(shelf, address, url):
+    assert plan(shelf, dict(GIVEN, dockyard_address=address))["stacks"][0]["urls"] == [url]
+
+
+@pytest.mark.parametrize("outside", [{"8443": 18443}, {8443: 18443}])
+def test_ports_as_seen_from_outside(shelf, outside):
+    assert plan(shelf, dict(GIVEN, dockyard_url_ports=outside))["stacks"][0]["urls"] == ["https://192.0.2.7:18443/"]
+
+
+def test_limits_that_the_host_cannot_enforce_are_left_out_and_told(shelf):
+    result = plan(shelf, facts=facts(cgroup={"controllers": {"memory": False, "pids": True}}))
+    assert result["problems"] == [] and result["stacks"][0]["limits_missing"] == ["memory"]
+    assert result["stacks"][0]["overlay"]["web"]["deploy"] == {"resources": {"limits": {"pids": 10}}}
+    assert len(result["notes"]) == 1 and "my-shop runs without its limits of memory" in result["notes"][0] and "docker_engine_reboot: allowed" in result["notes"][0]
+
+
+def test_without_facts_nothing_is_held_against_the_host(shelf):
+    result = plan(shelf, facts={})
+    assert result["problems"] == [] and result["stacks"][0]["overlay"]["web"]["deploy"]["resources"]["limits"] == {"memory": "64M", "pids": 10}
+
+
+def test_stacks_as_text(shelf):
+    shelf.put("blog", lambda stack: stack["settings"]["PORT"].update(default=81))
+    result = plan(shelf, dict(GIVEN, dockyard_secrets_blog={"licence": "x"}), stacks="my-shop, blog,")
+    assert [planned["name"] for planned in result["stacks"]] == ["my-shop", "blog"] and result["problems"] == []
+
+
+def test_an_own_stack_goes_before_a_built_in_one(shelf):
+    shelf.put("inventory")
+    variables = {"dockyard_secrets_inventory": {"licence": "x"}}
+    assert plan(shelf, variables, stacks=["inventory"])["stacks"][0]["title"] == "Shop"
+    assert plan(shelf, {}, stacks=["inventory"], stack_path=[])["stacks"][0]["title"] == "Inventory"
+
+
+# -- bad input ------------------------------------------------------------------
+
+def only(result, *texts):
+    """The one problem of a result, which has all these texts."""
+    assert len(result["problems"]) == 1, result["problems"]
+    for text in texts:
+        assert text in result["problems"][0], result["problems"]
+
+
+def test_an_unknown_key(shelf):
+    shelf.put(change=lambda stack: stack.update(helth={}))
+    only(plan(shelf), str(shelf.folder / "my-shop" / "stack.yml"), "unknown key 'helth'", "known are: ", "did you mean 'health'?")
+
+
+def test_all_unknown_keys_at_once(shelf):
+    def change(stack):
+        stack["limit"] = {}
+        stack["images"]["web"]["build"]["recpie"] = "x"
+        stack["secrets"]["token"]["len"] = 3
+    shelf.put(change=change)
+    problems = plan(shelf)["problems"]
+    assert len(problems) == 3 and all("unknown key" in text for text in problems)
+
+
+def test_a_stack_that_does_not_exist(shelf):
+    only(plan(shelf, stacks=["shopp"]), "dockyard_stacks: found the unknown stack 'shopp'; needed one of: inventory, my-shop; correct dockyard_stacks, or add the folder")
+
+
+def test_two_stacks_claim_one_port(shelf):
+    shelf.put("blog")
+    result = plan(shelf, dict(GIVEN, dockyard_secrets_blog={"licence": "x"}), stacks=["my-shop", "blog"])
+    only(result, "port 8443/tcp: found claimed by both my-shop (dockyard_settings_my_shop.PORT) and blog (dockyard_settings_blog.PORT)", "change one of the two settings")
+
+
+def test_a_missing_required_secret(shelf):
+    only(plan(shelf, {}), "my-shop, secret licence: found no value; needed the licence; set dockyard_secrets_my_shop.licence (from ansible-vault)")
+
+
+def test_a_missing_secret_that_is_on_the_host_or_optional(shelf):
+    assert plan(shelf, {}, facts=facts(stacks={"my-shop": {"secrets": {"licence": {"version": "1"}}}}))["problems"] == []
+    shelf.put(change=lambda stack: stack["secrets"]["licence"].update(required=False))
+    assert plan(shelf, {})["problems"] == []
+
+
+def test_an_unknown_secret(shelf):
+    only(plan(shelf, {"dockyard_secrets_my_shop": {"licence": "x", "lisence": "hush"}}), "the unknown secret lisence", "one of: crt, key, licence, token")
+
+
+def test_a_held_port(shelf):
+    only(plan(shelf, facts=facts(ports=[{"protocol": "tcp", "port": 8443, "process": "apache2", "pid": 812}])),
+         "my-shop, port 8443: found held by apache2 (pid 812); needed a free port for the shop; stop that program, or set dockyard_settings_my_shop.PORT")
+
+
+def test_too_little_disk(shelf):
+    only(plan(shelf, facts=facts(disk=[{"path": "/var/lib/docker", "mount": "/", "free_bytes": 100 * MB}])), "my-shop, disk of /var/lib/docker: found 100 MB free; needed 3000 MB; free space")
+
+
+def test_wrong_architecture(shelf):
+    only(plan(shelf, facts=facts(architecture={"docker_platform": "linux/arm/v7"})), "my-shop: found a host of platform linux/arm/v7; needed one of: amd64, arm64")
+
+
+@pytest.mark.parametrize("variables, text", [
+    ({"dockyard_settings_my_shop": {"PORT": "http"}}, "setting PORT: found 'http'; needed a whole number"),
+    ({"dockyard_settings_my_shop": ["PORT=1"]}, "dockyard_settings_my_shop: found list; needed dict; correct dockyard_settings_my_shop"),
+    ({"dockyard_env_my_shop": {"wbe": {}}}, "the unknown service wbe"),
+    ({"dockyard_source_my_shop": "/no/such/folder"}, "found no directory /no/such/folder on the controller; needed a directory with the application's source, or a git URL"),
+])
+def test_bad_variables(shelf, variables, text):
+    only(plan(shelf, dict(GIVEN, **variables)), text)
+
+
+def test_a_bad_environment_and_folder_and_a_double(shelf):
+    only(plan(shelf, environment="prod"), "dockyard_environment: found 'prod'; needed one of: development, staging, production, offline; correct dockyard_environment")
+    only(plan(shelf, stack_path=[str(shelf.folder), "/no/such"]), "dockyard_stack_path: found no folder /no/such on the controller")
+    only(plan(shelf, stacks=["my-shop", "my-shop"]), "dockyard_stacks: found 'my-shop' twice; needed each stack once")
+
+
+@pytest.mark.parametrize("name, text, parts", [
+    ("stack.yml", "a: [", ["stack.yml, line ", "not valid YAML"]), ("stack.yml", "- a\n", ["stack.yml: found list, needed a mapping"]), ("stack.yml", "", ["found NoneType, needed a mapping"]),
+    ("compose.yaml", "services: {a: b: c}", ["compose.yaml, line 1: not valid YAML"]),
+])
+def test_a_file_that_is_not_yaml(shelf, name, text, parts):
+    (shelf.folder / "my-shop" / name).write_text(text)
+    only(plan(shelf), *parts)
+
+
+def test_a_folder_of_another_name(shelf):
+    shelf.put(change=lambda stack: stack.update(name="other"))
+    only(plan(shelf), "name: found 'other', needed 'my-shop', the name of its folder")
+
+
+def test_a_stack_and_its_compose_files_disagree(shelf):
+    document = copy.deepcopy(COMPOSE)
+    document["services"]["extra"] = {"image": "x"}
+    shelf.put(compose=document)
+    only(plan(shelf), "images: the service 'extra' of compose.yaml has no entry")
+
+
+def test_a_template_that_cannot_be_rendered(shelf):
+    (shelf.folder / "my-shop" / "conf" / "web.conf").write_text("{{ settings.NONE }}\n")
+    only(plan(shelf), "conf/web.conf: the template cannot be rendered", "it sees: environment, host, settings, stack")
+
+
+def test_a_file_that_is_not_text(shelf):
+    (shelf.folder / "my-shop" / "run.sh").write_bytes(b"\xff\xfe")
+    only(plan(shelf), "run.sh cannot be read as UTF-8 text")
+
+
+def test_a_bad_stack_does_not_hide_the_problems_of_another(shelf):
+    shelf.put("blog", lambda stack: stack.update(helth={}))
+    result = plan(shelf, {}, stacks=["blog", "my-shop", "nope"], problems=["docker: found nothing"])
+    assert [text.split(":")[0] for text in result["problems"]][0] == "docker" and len(result["problems"]) == 4
+    assert [planned["name"] for planned in result["stacks"]] == ["my-shop"]
+
+
+@pytest.mark.parametrize("source, answer", [
+    ("https://example.org/a.git", True), ("ssh://git@host/a", True), ("git@github.com:a/b.git", True), ("file:///srv/a", True), ("/srv/a", False), ("~/a", False), ("a/b", False), ("./a:b", False),
+])
+def test_is_git(source, answer):
+    assert stack_plan.is_git(source) is answer
+
+
+@pytest.mark.parametrize("environment", stack_plan.ENVIRONMENTS)
+def test_the_built_in_stacks_are_planned_without_problems(shelf, environment):
+    names = sorted(os.listdir(stack_plan.BUILTIN))
+    assert "inventory" in names
+    for name in names:
+        given = {secret: "x" for secret, entry in stack_plan.load_stack(name, [stack_plan.BUILTIN], environment)[1].get("secrets", {}).items() if entry["source"] == "given"}
+        result = plan(shelf, {"dockyard_secrets_%s" % name.replace("-", "_"): given}, stacks=[name], stack_path=[], environment=environment)
+        assert result["problems"] == []
+        assert set(result["stacks"][0]["image_variables"]) == {definitions.variable_of(service) for service in result["stacks"][0]["services"]}

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ansible_collections.dockyard.fleet.plugins.filter import stack
+
+PLAN = {"name": "shop", "environment": "production", "revision": "r1", "urls": ["https://h/"], "jobs": ["init"], "services": ["db", "init", "web"], "limits_missing": ["memory"],
+        "tls": {"certificate": "crt", "key": "key"}, "secrets": [{"name": "crt", "source": "tls_certificate"}, {"name": "token", "source": "generated"}],
+        "image_variables": {"WEB_IMAGE": "app", "JOB_IMAGE": "app", "DB_IMAGE": "db"}, "images": [{"name": "app", "reference": "dockyard/shop-app"}, {"name": "db", "reference": "db:1"}]}
+
+
+def test_all_filters_are_there():
+    assert sorted(stack.FilterModule().filters()) == ["stack_answer_problems", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "variables_of"]
+
+
+def test_tls_due_is_asked_of_each_plan_with_its_own_facts_and_secrets():
+    soon, later = int(time.time()) + 86400, int(time.time()) + 40 * 86400
+
+    def known(expires):
+        return {"secrets": {"crt": {"expires_epoch_s": expires}, "key": {}}}
+    plans = [dict(PLAN, name=name) for name in ("new", "given", "soon", "later")] + [dict(PLAN, name="none", tls=None)]
+    due = stack.stack_tls_due(plans, {"stacks": {"soon": known(soon), "later": known(later)}}, {"given": {"crt": "c", "key": "k"}})
+    assert [plan["name"] for plan in due] == ["new", "soon"]
+    assert [plan["name"] for plan in stack.stack_tls_due(plans, None, None)] == ["new", "given", "soon", "later"]
+
+
+def test_secrets():
+    assert stack.stack_secrets(PLAN, {"other": {"token": "x"}}, None) == PLAN["secrets"]
+    assert stack.stack_secrets(PLAN, {"shop": {"token": "x"}}, {"shop": {"certificate": "C", "key": "K", "expires_epoch_s": 9}}) == [
+        {"name": "crt", "source": "tls_certificate", "value": "C", "expires_epoch_s": 9}, {"name": "token", "source": "generated", "value": "x"}]
+
+
+@pytest.mark.parametrize("answer, problems", [
+    ({"status": 200, "content": '{"status": "healthy"}'}, 0), ({"status": "200", "content": '{"status": "healthy"}'}, 0), ({"status": 200, "content": '{"status": "ill"}'}, 1),
+    ({"status": 200}, 1), ({"status": -1, "msg": "timed out"}, 1), ({}, 1), ({"status": 200, "content": None}, 1),
+])
+def test_answer_problems(answer, problems):
+    assert len(stack.stack_answer_problems(answer, {"json": {"status": "healthy"}})) == problems
+
+
+@pytest.mark.parametrize("images, wanted", [
+    ({"shop": {"app": {"reference": "dockyard/shop-app:1f"}}}, {"WEB_IMAGE": "dockyard/shop-app:1f", "JOB_IMAGE": "dockyard/shop-app:1f", "DB_IMAGE": "db:1"}),
+    ({"other": {"app": {"reference": "x"}}}, {"WEB_IMAGE": "dockyard/shop-app", "JOB_IMAGE": "dockyard/shop-app", "DB_IMAGE": "db:1"}),
+    (None, {"WEB_IMAGE": "dockyard/shop-app", "JOB_IMAGE": "dockyard/shop-app", "DB_IMAGE": "db:1"}),
+])
+def test_image_variables(images, wanted):
+    assert stack.stack_image_variables(PLAN, images) == wanted
+
+
+def test_summary():
+    services = {"web": {"state": "running", "health": "healthy"}, "db": {"state": "running", "health": "unhealthy"}, "init": {"state": "exited", "health": "starting"}}
+    results = [
+        {"item": "shop", "services": services, "changed": True, "changed_services": {"web": "changed"}, "release": {"number": 3}},
+        {"item": "blog", "failed": True},
+    ]
+    plans = [dict(PLAN, name="blog", revision="r9"), dict(PLAN, files=[{"content": "hush"}])]
+    common = {"environment": "production", "urls": ["https://h/"], "limits_missing": ["memory"], "wanted": 3}
+    assert stack.stack_summary(results, plans) == {
+        "shop": dict(common, revision="r1", services=services, healthy=2, changed=True, changed_services={"web": "changed"}, release=3),
+        "blog": dict(common, revision="r9", services={}, healthy=0, changed=False, changed_services={}, release=None)}
+    assert stack.stack_summary([], plans) == {}
+
+
+def test_variables_of():
+    variables = {"dockyard_secrets_my_shop": {"a": 1}, "dockyard_secrets_blog": {}, "dockyard_env_wiki": {}}
+    assert stack.variables_of(["my-shop", "blog", "wiki"], "dockyard_secrets", variables) == {"my-shop": {"a": 1}, "blog": {}}
