@@ -59,6 +59,25 @@ def variables_of(names, prefix, variables):
     return found
 
 
+def stacks_of_facts(facts):
+    """How the stacks of a host stand by its facts alone, in the form of :func:`stack_summary`."""
+    summary = {}
+    for stack, entry in ((facts.get("releases") or {}).items()):
+        services = {}
+        for container in facts.get("containers") or []:
+            if container.get("project") == stack and not container.get("oneoff"):
+                services[container["service"]] = {"state": container["state"], "health": container.get("health") or "none", "image": container["image"]}
+        wanted = sorted(set((entry or {}).get("all_services") or services))
+        well = [name for name in wanted if services.get(name, {}).get("health") in ("healthy", "none")
+                and services[name]["state"] in ("running", "exited")]
+        summary[stack] = {
+            "environment": (entry or {}).get("environment"), "revision": (entry or {}).get("revision"), "urls": [], "services": services,
+            "healthy": len(well), "wanted": len(wanted), "changed": False, "limits_missing": [], "changed_services": {},
+            "release": (entry or {}).get("number"),
+        }
+    return summary
+
+
 class FilterModule:
     """The filters by name."""
 
@@ -66,5 +85,5 @@ class FilterModule:
         return {
             "stack_tls_due": stack_tls_due, "stack_secrets": stack_secrets, "stack_answer_problems": stack_answer_problems,
             "stack_image_variables": stack_image_variables, "stack_summary": stack_summary,
-            "variables_of": variables_of,
+            "variables_of": variables_of, "stacks_of_facts": stacks_of_facts,
         }

@@ -803,7 +803,7 @@ class Release:
         number = known.count(b"\n") + 1
         entry = {"number": number, "outcome": outcome, "revision": self.params["revision"], "environment": self.params["environment"],
                  "time_epoch_s": int(time.time()), "seconds": round(time.time() - self.started, 1), "by": self.params["released_by"],
-                 "services": reasons, "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
+                 "services": reasons, "all_services": sorted(self.params["services"]), "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
         if message:
             entry["message"] = message.splitlines()[0][:300]
         line = json.dumps(entry, sort_keys=True).encode("utf-8") + b"\n"

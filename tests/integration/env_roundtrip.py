@@ -25,15 +25,18 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SEED, RANDOM_VALUES = 20260101, 400
-ALPHABET = ["$", "$", "\\", "\\", '"', "'", "`", "\n", "\r", "\t", " ", "#", "=", "{", "}", "(", ":", "-", "?", "a", "n", "0", "HOME", "é", "\u2028", "\x01", "!", "%", "&"]
+ALPHABET = ["$", "$", "\\", "\\", '"', "'", "`", "\n", "\r", "\t", " ", "#", "=", "{", "}", "(", ":", "-", "?", "a", "n", "0", "HOME", "é", "\u2028", "\x01",
+            "!", "%", "&"]
 
 NASTY = [
     "", "plain", "with space", " leading", "trailing ", "\tleading tab", "trailing tab\t", "$", "$$", "$$$", "a$", "$a", "a$$b", "$HOME", "${HOME}",
     "${HOME:-x}", "${X", "${}", "$(id)", "`id`", "\\$HOME", "\\\\$HOME", "\\${HOME}", "'", "''", '"', '""', "'quoted'", '"quoted"', "it's", "\\", "\\\\", "a\\",
     'a\\"', '\\"', "\\'", "'\\", '"\\', "\\n", "\\\\n", "a\\nb", "\\t", "\\r", "\\$", "\\\\$", "\\x41", "\\u0041", "\\101", "\\a\\b\\f\\v", "\n", "a\nb",
-    "a\n", "\na", "a\n\nb", "a\\\nb", "\r", "a\rb", "a\r\nb", "trailing\r", "#", "# all", "a#b", "a #b", "a # b", "#\n#", "=", "a=b", "a='b'", 'a="b"', "export A=b",
+    "a\n", "\na", "a\n\nb", "a\\\nb", "\r", "a\rb", "a\r\nb", "trailing\r", "#", "# all", "a#b", "a #b", "a # b", "#\n#", "=", "a=b", "a='b'", 'a="b"',
+    "export A=b",
     "a: b", "é ü 漢字 🚢", "\u00a0nbsp\u00a0", "\u2028line\u2029separators", "\ufeffbom", "\x01\x07\x1b[31m\x7f", "x" * 4096, "$\\\"' #\n" * 600,
-    "-----BEGIN KEY-----\nMIIB$abc/+==\n-----END KEY-----\n", '{"json": ["$x", "\\n", null]}', "pass$word#1 'two' \"three\"", "%s %d %%", "!bang!", "*", "~", "-",
+    "-----BEGIN KEY-----\nMIIB$abc/+==\n-----END KEY-----\n", '{"json": ["$x", "\\n", null]}', "pass$word#1 'two' \"three\"", "%s %d %%", "!bang!", "*", "~",
+    "-",
     "null", "true", "1", "0x10", "1e3", "@file", "&amp;", "<tag>", "|", ";rm", "a,b", "\"a\" #b", "'a' #b", "$V0000", "${V0001}", "a${V0001:?missing}b",
 ]
 
@@ -107,7 +110,8 @@ def main():
                 if found.get(prefix + name) != text:
                     wrong += 1
                     if wrong <= 20:
-                        print("%s%s by %s: sent %r, written %s, came back %r" % (prefix, name, way, text[:80], envfile.quote(text)[:80], (found.get(prefix + name) or "")[:80]))
+                        print("%s%s by %s: sent %r, written %s, came back %r" % (prefix, name, way, text[:80], envfile.quote(text)[:80],
+                                                                                 (found.get(prefix + name) or "")[:80]))
     print("Compose %s on %s: %d values, 4 readings each, %d wrong" % (answer["version"], sys.argv[1], len(wanted), wrong))
     sys.exit(1 if wrong else 0)
 

@@ -142,7 +142,8 @@ def test_code_for_targets_imports_the_standard_library_and_our_own_only(path):
 # -- stacks -------------------------------------------------------------------------
 
 def environments_of(stack):
-    return [None] + [name[len("compose."):-len(".yaml")] for name in os.listdir(os.path.join(ROOT, "files", "stacks", stack)) if re.match(r"^compose\.[a-z]+\.yaml$", name)]
+    return [None] + [name[len("compose."):-len(".yaml")] for name in os.listdir(os.path.join(ROOT, "files", "stacks",
+                                                                                             stack)) if re.match(r"^compose\.[a-z]+\.yaml$", name)]
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -189,7 +190,8 @@ def test_a_stack_has_a_readme_and_an_ignore_file_for_each_recipe(stack):
 
 def all_files():
     """Every file of the repository that git has or would take."""
-    done = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, stdout=subprocess.PIPE,
+                          check=True)
     names = sorted(set(name for name in done.stdout.decode("utf-8").split("\0") if name))
     return [name for name in names if os.path.isfile(os.path.join(ROOT, name)) and not os.path.islink(os.path.join(ROOT, name))]
 
@@ -221,7 +223,8 @@ def test_no_file_has_the_name_of_a_package_registry(host):
     assert lines_with(re.escape(host), all_files()) == []
 
 
-@pytest.mark.parametrize("password", ["inventory_pi" + "_2024", "_secret_key_change_in" + "_production", "thingdb_default" + "_pass", "thingdb_docker" + "_pass",
+@pytest.mark.parametrize("password", ["inventory_pi" + "_2024", "_secret_key_change_in" + "_production", "thingdb_default" + "_pass",
+                                      "thingdb_docker" + "_pass",
                                       "change_this_secret" + "_key"])
 def test_no_default_password_of_an_application_outside_tests_and_documentation(password):
     names = [name for name in all_files() if not name.startswith(("tests/", "docs/")) and not name.endswith(".md")]
@@ -235,4 +238,5 @@ def test_every_python_file_of_the_plugins_has_its_head():
 
 
 def test_no_test_is_skipped():
-    assert lines_with(r"pytest\.(mark\.)?(ski" + r"p|xfai" + "l)", [name for name in all_files() if name.startswith("tests/unit/") and name.endswith(".py")]) == []
+    assert lines_with(r"pytest\.(mark\.)?(ski" + r"p|xfai" + "l)",
+                      [name for name in all_files() if name.startswith("tests/unit/") and name.endswith(".py")]) == []

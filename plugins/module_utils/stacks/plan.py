@@ -157,7 +157,8 @@ def check_host(definition, facts, settings):
     platform = (facts.get("architecture") or {}).get("docker_platform") or ""
     wanted = needs.get("architectures")
     if wanted and platform and platform.partition("/")[2] not in wanted:
-        problems.append(problem(name, "a host of platform %s" % platform, "one of: %s" % ", ".join(wanted), "take %s out of dockyard_stacks of this host" % name))
+        problems.append(problem(name, "a host of platform %s" % platform, "one of: %s" % ", ".join(wanted),
+                                "take %s out of dockyard_stacks of this host" % name))
     memory = (facts.get("memory") or {}).get("total_bytes")
     # A machine sold as "4 GB" shows up to a tenth less: firmware and kernel keep some.
     if memory and memory < needs.get("memory_mb", 0) * _MB * 0.9:

@@ -43,7 +43,8 @@ COMPOSE = {
     "secrets": {"token_web": {"file": "./secrets/token.5"}, "licence_web": {"file": "./secrets/licence.5"}},
 }
 FACTS = {
-    "architecture": {"docker_platform": "linux/arm64"}, "memory": {"total_bytes": 4000 * MB}, "cgroup": {"controllers": {"memory": True, "cpu": True, "pids": True}},
+    "architecture": {"docker_platform": "linux/arm64"}, "memory": {"total_bytes": 4000 * MB},
+    "cgroup": {"controllers": {"memory": True, "cpu": True, "pids": True}},
     "disk": [{"path": "/var/lib/docker", "mount": "/", "free_bytes": 9000 * MB}], "ports": [], "containers": [], "releases": {},
 }
 GIVEN = {"dockyard_secrets_my_shop": {"licence": "hush-hush"}}
@@ -61,7 +62,8 @@ class Shelf:
         if change:
             change(stack)
         folder = self.folder / name
-        for path, text in (("web/Dockerfile", "FROM x\n"), ("conf/web.conf", "port={{ settings.PORT }} stack={{ stack }} in {{ environment }}\\n\n"), ("run.sh", "echo '{{ not a template }}'\n"),
+        for path, text in (("web/Dockerfile", "FROM x\n"), ("conf/web.conf", "port={{ settings.PORT }} stack={{ stack }} in {{ environment }}\\n\n"),
+                           ("run.sh", "echo '{{ not a template }}'\n"),
                            ("stack.yml", yaml.safe_dump(stack)), ("compose.yaml", yaml.safe_dump(document))):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
@@ -137,13 +139,15 @@ def test_overlay_of_the_environment(shelf):
 
 def test_variables_of_the_operator(shelf, tmp_path):
     (tmp_path / "source").mkdir()
-    result = plan(shelf, dict(GIVEN, dockyard_settings_my_shop={"PORT": 443}, dockyard_env_my_shop={"web": {"WORKERS": 9}}, dockyard_source_my_shop=str(tmp_path / "source"),
+    result = plan(shelf, dict(GIVEN, dockyard_settings_my_shop={"PORT": 443}, dockyard_env_my_shop={"web": {"WORKERS": 9}},
+                              dockyard_source_my_shop=str(tmp_path / "source"),
                               dockyard_build_args_my_shop={"web": {"N": 5}}, dockyard_images_my_shop={"db": "mirror/db:2"}))
     planned = result["stacks"][0]
     assert result["problems"] == [] and planned["urls"] == ["https://192.0.2.7/"]
     assert "WORKERS=9\n" in [entry["content"] for entry in planned["files"] if entry["path"] == "web.env"][0]
     assert result["images"][0]["reference"] == "mirror/db:2"
-    assert result["images"][1]["build"]["source"] == {"path": str(tmp_path / "source"), "subdirectory": "app"} and result["images"][1]["build"]["args"] == {"N": "5"}
+    assert result["images"][1]["build"]["source"] == {"path": str(tmp_path / "source"),
+                                                      "subdirectory": "app"} and result["images"][1]["build"]["args"] == {"N": "5"}
     assert planned["revision"] == "dir:source"
 
 
@@ -223,7 +227,8 @@ def test_a_stack_that_does_not_exist(shelf):
 def test_two_stacks_claim_one_port(shelf):
     shelf.put("blog")
     result = plan(shelf, dict(GIVEN, dockyard_secrets_blog={"licence": "x"}), stacks=["my-shop", "blog"])
-    only(result, "port 8443/tcp: found claimed by both my-shop (dockyard_settings_my_shop.PORT) and blog (dockyard_settings_blog.PORT)", "change one of the two settings")
+    only(result, "port 8443/tcp: found claimed by both my-shop (dockyard_settings_my_shop.PORT) and blog (dockyard_settings_blog.PORT)",
+         "change one of the two settings")
 
 
 def test_a_missing_required_secret(shelf):
@@ -246,18 +251,21 @@ def test_a_held_port(shelf):
 
 
 def test_too_little_disk(shelf):
-    only(plan(shelf, facts=facts(disk=[{"path": "/var/lib/docker", "mount": "/", "free_bytes": 100 * MB}])), "my-shop, disk of /var/lib/docker: found 100 MB free; needed 3000 MB; free space")
+    only(plan(shelf, facts=facts(disk=[{"path": "/var/lib/docker", "mount": "/", "free_bytes": 100 * MB}])),
+         "my-shop, disk of /var/lib/docker: found 100 MB free; needed 3000 MB; free space")
 
 
 def test_wrong_architecture(shelf):
-    only(plan(shelf, facts=facts(architecture={"docker_platform": "linux/arm/v7"})), "my-shop: found a host of platform linux/arm/v7; needed one of: amd64, arm64")
+    only(plan(shelf, facts=facts(architecture={"docker_platform": "linux/arm/v7"})),
+         "my-shop: found a host of platform linux/arm/v7; needed one of: amd64, arm64")
 
 
 @pytest.mark.parametrize("variables, text", [
     ({"dockyard_settings_my_shop": {"PORT": "http"}}, "setting PORT: found 'http'; needed a whole number"),
     ({"dockyard_settings_my_shop": ["PORT=1"]}, "dockyard_settings_my_shop: found list; needed dict; correct dockyard_settings_my_shop"),
     ({"dockyard_env_my_shop": {"wbe": {}}}, "the unknown service wbe"),
-    ({"dockyard_source_my_shop": "/no/such/folder"}, "found no directory /no/such/folder on the controller; needed a directory with the application's source, or a git URL"),
+    ({"dockyard_source_my_shop": "/no/such/folder"},
+     "found no directory /no/such/folder on the controller; needed a directory with the application's source, or a git URL"),
 ])
 def test_bad_variables(shelf, variables, text):
     only(plan(shelf, dict(GIVEN, **variables)), text)
@@ -270,7 +278,8 @@ def test_a_bad_environment_and_folder_and_a_double(shelf):
 
 
 @pytest.mark.parametrize("name, text, parts", [
-    ("stack.yml", "a: [", ["stack.yml, line ", "not valid YAML"]), ("stack.yml", "- a\n", ["stack.yml: found list, needed a mapping"]), ("stack.yml", "", ["found NoneType, needed a mapping"]),
+    ("stack.yml", "a: [", ["stack.yml, line ", "not valid YAML"]), ("stack.yml", "- a\n", ["stack.yml: found list, needed a mapping"]),
+    ("stack.yml", "", ["found NoneType, needed a mapping"]),
     ("compose.yaml", "services: {a: b: c}", ["compose.yaml, line 1: not valid YAML"]),
 ])
 def test_a_file_that_is_not_yaml(shelf, name, text, parts):
@@ -308,7 +317,8 @@ def test_a_bad_stack_does_not_hide_the_problems_of_another(shelf):
 
 
 @pytest.mark.parametrize("source, answer", [
-    ("https://example.org/a.git", True), ("ssh://git@host/a", True), ("git@github.com:a/b.git", True), ("file:///srv/a", True), ("/srv/a", False), ("~/a", False), ("a/b", False), ("./a:b", False),
+    ("https://example.org/a.git", True), ("ssh://git@host/a", True), ("git@github.com:a/b.git", True), ("file:///srv/a", True), ("/srv/a", False),
+    ("~/a", False), ("a/b", False), ("./a:b", False),
 ])
 def test_is_git(source, answer):
     assert stack_plan.is_git(source) is answer
@@ -319,7 +329,8 @@ def test_the_built_in_stacks_are_planned_without_problems(shelf, environment):
     names = sorted(os.listdir(stack_plan.BUILTIN))
     assert "inventory" in names
     for name in names:
-        given = {secret: "x" for secret, entry in stack_plan.load_stack(name, [stack_plan.BUILTIN], environment)[1].get("secrets", {}).items() if entry["source"] == "given"}
+        given = {secret: "x" for secret, entry in stack_plan.load_stack(name, [stack_plan.BUILTIN], environment)[1].get("secrets",
+                                                                                                                        {}).items() if entry["source"] == "given"}
         result = plan(shelf, {"dockyard_secrets_%s" % name.replace("-", "_"): given}, stacks=[name], stack_path=[], environment=environment)
         assert result["problems"] == []
         assert set(result["stacks"][0]["image_variables"]) == {definitions.variable_of(service) for service in result["stacks"][0]["services"]}

@@ -13,7 +13,8 @@ import pytest
 from ansible_collections.dockyard.fleet.plugins.callback import report
 
 SHOP = {"healthy": 3, "wanted": 3, "revision": "r1", "release": 7, "changed": False, "urls": ["https://pi/", "https://pi/admin"]}
-PI = {"engine": "26.1.5", "platform": "linux/arm64", "stacks": {"shop": SHOP, "blog": {"healthy": 1, "wanted": 2, "revision": "", "release": None, "changed": True, "urls": []}}, "notes": ["no limits"]}
+PI = {"engine": "26.1.5", "platform": "linux/arm64",
+      "stacks": {"shop": SHOP, "blog": {"healthy": 1, "wanted": 2, "revision": "", "release": None, "changed": True, "urls": []}}, "notes": ["no limits"]}
 
 
 def result(host, **answer):
@@ -45,7 +46,8 @@ def test_rows():
 
 def test_rows_of_failed_and_empty_hosts():
     assert report.rows_of({"b": {"engine": "1", "platform": "p", "stacks": {}}, "c": PI}, {"a": "no route", "c": "too little disk"}) == [
-        ("a", "-", "-", "-", "FAILED", "-", "no route"), ("b", "(none)", "-", "1 p", "-", "-", "-"), ("c", "-", "-", "26.1.5 linux/arm64", "FAILED", "-", "too little disk")]
+        ("a", "-", "-", "-", "FAILED", "-", "no route"), ("b", "(none)", "-", "1 p", "-", "-", "-"),
+        ("c", "-", "-", "26.1.5 linux/arm64", "FAILED", "-", "too little disk")]
 
 
 def test_table_is_aligned():
@@ -90,6 +92,13 @@ def test_an_ignored_or_rescued_failure_is_none(callback):
     callback.v2_runner_on_failed(result("pi", msg="rescued"))
     callback.v2_playbook_on_stats(stats({"pi": {"dockyard": PI}}))
     assert not any("FAILED" in line for line in callback.shown())
+
+
+def test_an_ignored_failure_does_not_hide_the_real_one(callback):
+    callback.v2_runner_on_failed(result("ec2", msg="real"))
+    callback.v2_runner_on_failed(result("ec2", msg="ignored"), ignore_errors=True)
+    callback.v2_playbook_on_stats(stats({"pi": {"dockyard": PI}}, failures={"ec2": 1}))
+    assert json.loads(callback.path.read_text())["failures"] == {"ec2": "real"}
 
 
 def test_a_report_that_cannot_be_written_is_a_warning(callback, tmp_path):

@@ -9,13 +9,16 @@ import pytest
 
 from ansible_collections.dockyard.fleet.plugins.filter import stack
 
-PLAN = {"name": "shop", "environment": "production", "revision": "r1", "urls": ["https://h/"], "jobs": ["init"], "services": ["db", "init", "web"], "limits_missing": ["memory"],
+PLAN = {"name": "shop", "environment": "production", "revision": "r1", "urls": ["https://h/"], "jobs": ["init"], "services": ["db", "init", "web"],
+        "limits_missing": ["memory"],
         "tls": {"certificate": "crt", "key": "key"}, "secrets": [{"name": "crt", "source": "tls_certificate"}, {"name": "token", "source": "generated"}],
-        "image_variables": {"WEB_IMAGE": "app", "JOB_IMAGE": "app", "DB_IMAGE": "db"}, "images": [{"name": "app", "reference": "dockyard/shop-app"}, {"name": "db", "reference": "db:1"}]}
+        "image_variables": {"WEB_IMAGE": "app", "JOB_IMAGE": "app", "DB_IMAGE": "db"},
+        "images": [{"name": "app", "reference": "dockyard/shop-app"}, {"name": "db", "reference": "db:1"}]}
 
 
 def test_all_filters_are_there():
-    assert sorted(stack.FilterModule().filters()) == ["stack_answer_problems", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "variables_of"]
+    assert sorted(stack.FilterModule().filters()) == ["stack_answer_problems", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due",
+                                                      "variables_of"]
 
 
 def test_tls_due_is_asked_of_each_plan_with_its_own_facts_and_secrets():
@@ -36,7 +39,8 @@ def test_secrets():
 
 
 @pytest.mark.parametrize("answer, problems", [
-    ({"status": 200, "content": '{"status": "healthy"}'}, 0), ({"status": "200", "content": '{"status": "healthy"}'}, 0), ({"status": 200, "content": '{"status": "ill"}'}, 1),
+    ({"status": 200, "content": '{"status": "healthy"}'}, 0), ({"status": "200", "content": '{"status": "healthy"}'}, 0),
+    ({"status": 200, "content": '{"status": "ill"}'}, 1),
     ({"status": 200}, 1), ({"status": -1, "msg": "timed out"}, 1), ({}, 1), ({"status": 200, "content": None}, 1),
 ])
 def test_answer_problems(answer, problems):
@@ -53,7 +57,8 @@ def test_image_variables(images, wanted):
 
 
 def test_summary():
-    services = {"web": {"state": "running", "health": "healthy"}, "db": {"state": "running", "health": "unhealthy"}, "init": {"state": "exited", "health": "starting"}}
+    services = {"web": {"state": "running", "health": "healthy"}, "db": {"state": "running", "health": "unhealthy"},
+                "init": {"state": "exited", "health": "starting"}}
     results = [
         {"item": "shop", "services": services, "changed": True, "changed_services": {"web": "changed"}, "release": {"number": 3}},
         {"item": "blog", "failed": True},

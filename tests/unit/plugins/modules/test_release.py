@@ -36,7 +36,8 @@ except ImportError:  # ansible-core before 2.19
 ME = os.getuid()
 COMPOSE = {
     "services": {
-        "web": {"image": "${WEB_IMAGE}", "depends_on": {"db": {"condition": "service_healthy"}}, "ports": [{"target": 8443, "published": "443", "protocol": "tcp"}]},
+        "web": {"image": "${WEB_IMAGE}", "depends_on": {"db": {"condition": "service_healthy"}},
+                "ports": [{"target": 8443, "published": "443", "protocol": "tcp"}]},
         "db": {"image": "${DB_IMAGE}"},
     },
     "secrets": {"token": {"file": "./secrets/token.%d" % ME}},
@@ -128,7 +129,8 @@ class Host:
         for service, entry in model["services"].items():
             own = os.path.join(folder, "%s.env" % service)
             image = re.search(r"(?m)^%s_IMAGE=(.*)$" % service.upper(), self.text(folder, ".env"))
-            parts = [json.dumps(entry, sort_keys=True), image.group(1) if image else "", json.dumps(overlay.get(service)), self.text(folder, "%s.env" % service) if os.path.exists(own) else ""]
+            parts = [json.dumps(entry, sort_keys=True), image.group(1) if image else "", json.dumps(overlay.get(service)),
+                     self.text(folder, "%s.env" % service) if os.path.exists(own) else ""]
             found[service] = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
         return found
 
@@ -187,10 +189,12 @@ class Host:
             ill = self.sick.get(service, 0) > 0
             if ill and entry["state"] == "running":
                 self.sick[service] -= 1
-            status = {"running": "Up 2 minutes (%s)" % ("unhealthy" if ill else "healthy"), "created": "Created", "exited": "Exited (1) 3 seconds ago"}[entry["state"]]
+            status = {"running": "Up 2 minutes (%s)" % ("unhealthy" if ill else "healthy"), "created": "Created",
+                      "exited": "Exited (1) 3 seconds ago"}[entry["state"]]
             answer.append({"Id": "%s-%d" % (service, entry.get("number", 1)), "State": entry["state"], "Status": status, "Image": "%s:1" % service,
                            "Labels": {"com.docker.compose.service": service, "com.docker.compose.config-hash": entry["hash"]}})
-        answer.append({"Id": "id-run", "State": "exited", "Status": "Exited (1)", "Labels": {"com.docker.compose.service": "web", "com.docker.compose.oneoff": "True"}})
+        answer.append({"Id": "id-run", "State": "exited", "Status": "Exited (1)",
+                       "Labels": {"com.docker.compose.service": "web", "com.docker.compose.oneoff": "True"}})
         return answer
 
     def inspect(self, kind, name, **unused):
@@ -199,7 +203,8 @@ class Host:
             if name not in self.volumes:
                 raise DockerApiError("GET /volumes", 404, "no such volume")
             return {"Mountpoint": self.volumes[name]}
-        return {"State": {"ExitCode": 1, "Health": {"Log": [{"ExitCode": 7, "Output": "probe says no"}]}}, "RestartCount": 4, "HostConfig": {"RestartPolicy": {"Name": "no"}}}
+        return {"State": {"ExitCode": 1, "Health": {"Log": [{"ExitCode": 7, "Output": "probe says no"}]}}, "RestartCount": 4,
+                "HostConfig": {"RestartPolicy": {"Name": "no"}}}
 
     # the host's files
 
@@ -235,7 +240,8 @@ class Host:
 def options(host, **changes):
     given = {
         "name": "shop", "directory": host.directory, "state_dir": host.state_dir, "revision": "r1", "released_by": "anna@laptop",
-        "files": [{"path": "compose.yaml", "content": json.dumps(COMPOSE)}, {"path": "web.env", "content": WEB_ENV % "2", "mode": "0600"}, {"path": "conf/web.conf", "content": "listen\n"}],
+        "files": [{"path": "compose.yaml", "content": json.dumps(COMPOSE)}, {"path": "web.env", "content": WEB_ENV % "2", "mode": "0600"},
+                  {"path": "conf/web.conf", "content": "listen\n"}],
         "variables": {"WEB_IMAGE": "web:1", "DB_IMAGE": "db:1", "GREETING": "$5 \"a\" #b"},
         "services": ["web", "db"],
         "secrets": [{"name": "token", "source": "generated", "readers": [ME]}],
@@ -250,7 +256,8 @@ def options(host, **changes):
 def with_file(host, path, content, **changes):
     """Options in which one file has another content."""
     given = options(host, **changes)
-    given["files"] = [entry for entry in given["files"] if entry["path"] != path] + [{"path": path, "content": content, "mode": "0600" if path.endswith(".env") else "0644"}]
+    given["files"] = [entry for entry in given["files"] if entry["path"] != path] + [{"path": path, "content": content,
+                                                                                      "mode": "0600" if path.endswith(".env") else "0644"}]
     return given
 
 
@@ -310,7 +317,8 @@ def test_a_first_release_is_this_script(host, run):
     assert host.calls == FIRST
     assert answer["changed"] is True
     assert answer["changed_services"] == {"web": "created", "db": "created"}
-    assert answer["services"] == {"web": {"state": "running", "health": "healthy", "image": "web:1"}, "db": {"state": "running", "health": "healthy", "image": "db:1"}}
+    assert answer["services"] == {"web": {"state": "running", "health": "healthy", "image": "web:1"},
+                                  "db": {"state": "running", "health": "healthy", "image": "db:1"}}
     assert answer["changed_files"] == [".env", "compose.dockyard.yaml", "compose.yaml", "conf/web.conf", "secrets/token.%d" % ME, "web.env"]
 
 
@@ -401,7 +409,8 @@ def test_drift_is_repaired(host, run, edit, reason, calls):
     predicted = run(check=True)
     assert predicted["changed_services"] == reason and predicted["changed"] is True and host.load() == state
     answer = run()
-    assert [call for call in host.calls if not call.startswith("inspect")] == ["GET containers", "config --hash", "config --format"] + calls + ["GET containers"] * 3
+    assert [call for call in host.calls if not call.startswith("inspect")] == ["GET containers", "config --hash",
+                                                                               "config --format"] + calls + ["GET containers"] * 3
     assert answer["changed_services"] == reason
     assert run()["changed"] is False
 
@@ -576,7 +585,8 @@ def test_a_file_outside_or_of_the_module_itself_is_refused(host, run, path):
     assert not os.path.exists(host.directory)
 
 
-@pytest.mark.parametrize("changes, text", [({"variables": {"A B": "x"}}, "'A B' is not the name of an environment variable"), ({"variables": {"A": ["x"]}}, "A: found list")])
+@pytest.mark.parametrize("changes, text",
+                         [({"variables": {"A B": "x"}}, "'A B' is not the name of an environment variable"), ({"variables": {"A": ["x"]}}, "A: found list")])
 def test_a_bad_variable_is_told_and_nothing_written(host, run, changes, text):
     answer = run(**changes)
     assert answer["failed"] is True and text in answer["msg"]
@@ -662,14 +672,17 @@ def test_a_generated_secret_is_made_once_and_kept(host, run):
 
 
 def test_the_length_is_as_asked_and_two_are_not_the_same(host, run):
-    run(secrets=[{"name": "a", "source": "generated", "length": 64, "readers": [ME]}, {"name": "b", "source": "generated", "length": 64, "readers": [ME]}], service_secrets={})
+    run(secrets=[{"name": "a", "source": "generated", "length": 64, "readers": [ME]}, {"name": "b", "source": "generated", "length": 64, "readers": [ME]}],
+        service_secrets={})
     values = [token(host, "%s.%d" % (name, ME)) for name in "ab"]
     assert [len(value) for value in values] == [64, 64] and values[0] != values[1]
 
 
 def test_secrets_are_never_told(host, run):
-    given = options(host, secrets=[{"name": "token", "source": "generated", "readers": [ME]}, {"name": "key", "source": "given", "value": "given-hush-hush", "readers": [ME]},
-                                   {"name": "pem", "source": "given", "value": "-----BEGIN KEY-----\npem-hush-hush\n", "readers": [ME]}], service_secrets={"web": ["token", "key", "pem"]})
+    given = options(host, secrets=[{"name": "token", "source": "generated", "readers": [ME]},
+                                   {"name": "key", "source": "given", "value": "given-hush-hush", "readers": [ME]},
+                                   {"name": "pem", "source": "given", "value": "-----BEGIN KEY-----\npem-hush-hush\n", "readers": [ME]}],
+                                   service_secrets={"web": ["token", "key", "pem"]})
     given["files"][1]["content"] = "WORKERS=2\nSMTP_PASSWORD=env-hush-hush\n"
     run(given, diff=True)
     run(given, diff=True, check=True)
@@ -770,7 +783,8 @@ def test_the_ledger_says_what_was_released(host, run):
     run()
     run(with_file(host, "web.env", WEB_ENV % "4", revision="r2"))
     entries = host.ledger()
-    assert [(entry["number"], entry["outcome"], entry["revision"], entry["by"]) for entry in entries] == [(1, "released", "r1", "anna@laptop"), (2, "released", "r2", "anna@laptop")]
+    assert [(entry["number"], entry["outcome"], entry["revision"], entry["by"]) for entry in entries] == [(1, "released", "r1", "anna@laptop"),
+                                                                                                          (2, "released", "r2", "anna@laptop")]
     assert entries[0]["images"] == {"DB_IMAGE": "db:1", "WEB_IMAGE": "web:1"} and entries[1]["services"] == {"web": "changed"}
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker import compose as door
 
-BASE = ["/usr/bin/docker", "compose", "--project-name", "shop", "--project-directory", "/d", "--env-file", "/d/.env", "--file", "/d/compose.yaml", "--file", "/d/compose.dockyard.yaml"]
+BASE = ["/usr/bin/docker", "compose", "--project-name", "shop", "--project-directory", "/d", "--env-file", "/d/.env", "--file", "/d/compose.yaml", "--file",
+        "/d/compose.dockyard.yaml"]
 
 
 class Runner:

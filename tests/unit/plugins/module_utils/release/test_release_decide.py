@@ -29,11 +29,13 @@ def expected_standing(state, health, exit_code, restart, is_job):
     return WAIT
 
 
-TABLE = list(itertools.product(STATES, [None, "none", "starting", "healthy", "unhealthy"], [None, 0, 1, 137], [None, "", "no", "always", "unless-stopped", "on-failure"], [False, True]))
+TABLE = list(itertools.product(STATES, [None, "none", "starting", "healthy", "unhealthy"], [None, 0, 1, 137],
+                               [None, "", "no", "always", "unless-stopped", "on-failure"], [False, True]))
 
 
 def test_standing_is_the_table():
-    wrong = [row for row in TABLE if decide.standing(container(state=row[0], health=row[1], exit_code=row[2], restart=row[3]), row[4]) != expected_standing(*row)]
+    wrong = [row for row in TABLE if decide.standing(container(state=row[0], health=row[1], exit_code=row[2], restart=row[3]),
+                                                     row[4]) != expected_standing(*row)]
     assert wrong == []
 
 
@@ -112,7 +114,8 @@ def test_levels(dependencies, order):
     assert decide.levels(dependencies) == order
 
 
-@pytest.mark.parametrize("dependencies, named", [({"a": ["a"]}, "a"), ({"a": ["b"], "b": ["a"], "c": []}, "a, b"), ({"a": ["b"], "b": ["c"], "c": ["b"]}, "a, b, c")])
+@pytest.mark.parametrize("dependencies, named",
+                         [({"a": ["a"]}, "a"), ({"a": ["b"], "b": ["a"], "c": []}, "a, b"), ({"a": ["b"], "b": ["c"], "c": ["b"]}, "a, b, c")])
 def test_levels_in_a_circle(dependencies, named):
     with pytest.raises(ValueError, match="depends_on goes in a circle: %s$" % named):
         decide.levels(dependencies)
@@ -126,7 +129,8 @@ def test_dependencies_of():
 
 # -- ports -------------------------------------------------------------------
 
-ALLOWED = [{"service": "web", "container": 8443, "protocol": "tcp", "published": "443"}, {"service": "web", "container": 53, "protocol": "udp", "published": "53"}]
+ALLOWED = [{"service": "web", "container": 8443, "protocol": "tcp", "published": "443"},
+           {"service": "web", "container": 53, "protocol": "udp", "published": "53"}]
 
 
 def publishing(*ports, **more):
@@ -139,7 +143,8 @@ def publishing(*ports, **more):
     (publishing({"target": 8443, "published": "443", "protocol": "tcp"}), False, None),
     (publishing({"target": 8443, "published": 443}), False, None),
     (publishing({"target": 53, "published": "53", "protocol": "udp"}), False, None),
-    (publishing({"target": 53, "published": "53", "protocol": "tcp"}), False, "services/web/ports: publishes 53:53/tcp, which `ports` of stack.yml does not declare"),
+    (publishing({"target": 53, "published": "53", "protocol": "tcp"}), False,
+     "services/web/ports: publishes 53:53/tcp, which `ports` of stack.yml does not declare"),
     (publishing({"target": 8443, "published": "444", "protocol": "tcp"}), False, "publishes 444:8443/tcp"),
     (publishing({"target": 8080, "published": "443", "protocol": "tcp"}), False, "publishes 443:8080/tcp"),
     (publishing({"target": 8443, "protocol": "tcp"}), False, "publishes 8443 on a random port"),

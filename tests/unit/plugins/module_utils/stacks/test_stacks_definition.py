@@ -67,7 +67,8 @@ def test_secrets_of_services():
 
 def test_files_of_services():
     document = {"configs": {"c": {"file": "./conf/c.ini"}},
-                "services": {"a": {"configs": [{"source": "c"}], "volumes": ["./x/../y:/y", "named:/z", "/abs:/abs", {"type": "bind", "source": "./long", "target": "/l"},
+                "services": {"a": {"configs": [{"source": "c"}],
+                                   "volumes": ["./x/../y:/y", "named:/z", "/abs:/abs", {"type": "bind", "source": "./long", "target": "/l"},
                                                                              "./secrets/s.5:/run/s"]}, "b": {}}}
     assert definitions.files_of_services([document]) == {"a": ["conf/c.ini", "long", "y"], "b": []}
 
@@ -78,9 +79,11 @@ def test_a_good_stack_has_no_problem():
 
 BAD = {
     "service without image": (lambda d, c: c["services"].update(extra={"image": "x"}), "the service 'extra' of compose.yaml has no entry"),
-    "image without service": (lambda d, c: d["images"].update(ghost={"pull": {"image": "x"}}), "images/ghost: compose.yaml has no service 'ghost'; it has: db, db-copy, web"),
+    "image without service": (lambda d, c: d["images"].update(ghost={"pull": {"image": "x"}}),
+                              "images/ghost: compose.yaml has no service 'ghost'; it has: db, db-copy, web"),
     "fixed reference": (lambda d, c: c["services"]["web"].update(image="web:1"), "services/web/image: found 'web:1', needed ${WEB_IMAGE:-...}"),
-    "variable of another": (lambda d, c: c["services"]["db-copy"].update(image="${DB_IMAGE}"), "services/db-copy/image: found '${DB_IMAGE}', needed ${DB_COPY_IMAGE"),
+    "variable of another": (lambda d, c: c["services"]["db-copy"].update(image="${DB_IMAGE}"),
+                            "services/db-copy/image: found '${DB_IMAGE}', needed ${DB_COPY_IMAGE"),
     "build and pull": (lambda d, c: d["images"]["web"].update(pull={"image": "x"}), "images/web: needed exactly one of build and pull"),
     "neither": (lambda d, c: d["images"].update(db={"services": ["db", "db-copy"]}), "images/db: needed exactly one of build and pull"),
     "no Dockerfile": (lambda d, c: d["images"]["web"]["build"].update(dockerfile="Other"), "images/web/build: no file web/Other"),
@@ -99,8 +102,10 @@ BAD = {
     "mount not brought": (lambda d, c: c["services"]["db"].update(volumes=["./init.sql:/i"]), "services/db: mounts ./init.sql, which `files` does not bring"),
     "secret undeclared": (lambda d, c: d["secrets"].clear(), "services/web: mounts the secret 'token', which `secrets` does not declare"),
     "reader missing": (lambda d, c: d["secrets"]["token"].update(readers=[5]), "services/db: mounts secrets/token.6, but secrets/token/readers has no 6"),
-    "certificate without key": (lambda d, c: d["secrets"].update(crt={"source": "tls_certificate"}), "needed one tls_certificate and one tls_key, or neither; found 1 and 0"),
-    "two pairs": (lambda d, c: d["secrets"].update({n: {"source": "tls_" + n.rstrip("12")} for n in ("certificate1", "certificate2", "key1", "key2")}), "found 2 and 2"),
+    "certificate without key": (lambda d, c: d["secrets"].update(crt={"source": "tls_certificate"}),
+                                "needed one tls_certificate and one tls_key, or neither; found 1 and 0"),
+    "two pairs": (lambda d, c: d["secrets"].update({n: {"source": "tls_" + n.rstrip("12")} for n in ("certificate1", "certificate2", "key1", "key2")}),
+                  "found 2 and 2"),
 }
 
 

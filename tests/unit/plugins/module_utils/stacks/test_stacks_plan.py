@@ -13,7 +13,8 @@ MB = 1000 * 1000
 DEFINITION = {
     "name": "my-shop",
     "settings": {
-        "PORT": {"default": 8443, "type": "port", "description": "the port"}, "COUNT": {"default": 2, "type": "integer"}, "FLAG": {"default": False, "type": "boolean"},
+        "PORT": {"default": 8443, "type": "port", "description": "the port"}, "COUNT": {"default": 2, "type": "integer"},
+        "FLAG": {"default": False, "type": "boolean"},
         "DOMAIN": {"description": "name of the shop"}, "HINT": {"required": False},
     },
     "env": {"web": {"DEBUG": False, "WORKERS": 2}},
@@ -108,9 +109,11 @@ def test_limits_are_those_that_the_host_can_enforce(controllers, web, db, missin
 def test_image_entries():
     source = {"git": "g", "ref": "r"}
     db, web = plan.image_entries(DEFINITION, "/stacks/my-shop", source, {}, "linux/arm64")
-    assert db == {"stack": "my-shop", "name": "db", "platform": "linux/arm64", "budget_bytes": None, "how": "pull", "reference": "db:1", "pull": {"image": "db:1"}}
+    assert db == {"stack": "my-shop", "name": "db", "platform": "linux/arm64", "budget_bytes": None, "how": "pull", "reference": "db:1",
+                  "pull": {"image": "db:1"}}
     assert web == {"stack": "my-shop", "name": "web", "platform": "linux/arm64", "budget_bytes": 500 * MB, "how": "build", "reference": "dockyard/my-shop-web",
-                   "build": {"recipe": "/stacks/my-shop/web", "dockerfile": "Dockerfile", "source": source, "args": {"ML": "false", "N": "1"}, "target": None, "secrets": ["ca"]}}
+                   "build": {"recipe": "/stacks/my-shop/web", "dockerfile": "Dockerfile", "source": source, "args": {"ML": "false", "N": "1"}, "target": None,
+                             "secrets": ["ca"]}}
 
 
 def test_image_entries_overridden():
@@ -129,7 +132,8 @@ def test_a_good_host():
     assert plan.check_host(DEFINITION, facts(), SETTINGS) == []
 
 
-@pytest.mark.parametrize("unknown", [{}, {"architecture": None, "memory": None, "docker": None, "disk": None, "ports": None, "containers": None, "releases": None},
+@pytest.mark.parametrize("unknown", [{}, {"architecture": None, "memory": None, "docker": None, "disk": None, "ports": None, "containers": None,
+                                          "releases": None},
                                      {"docker": {"engine": None}, "disk": [{"path": "/", "mount": None, "free_bytes": None}]}])
 def test_what_the_facts_do_not_know_is_not_held_against_the_host(unknown):
     assert plan.check_host(DEFINITION, unknown, SETTINGS) == []
@@ -149,7 +153,8 @@ def test_too_little_disk(free, deployed, refused):
 
 
 def test_the_disk_is_that_of_the_data_root():
-    given = facts(docker={"engine": {"data_root": "/mnt/ssd/docker"}}, disk=[{"path": "/", "mount": "/", "free_bytes": 9000 * MB}, {"path": "/mnt/ssd", "mount": "/mnt/ssd", "free_bytes": MB}])
+    given = facts(docker={"engine": {"data_root": "/mnt/ssd/docker"}},
+                  disk=[{"path": "/", "mount": "/", "free_bytes": 9000 * MB}, {"path": "/mnt/ssd", "mount": "/mnt/ssd", "free_bytes": MB}])
     assert "disk of /mnt/ssd/docker: found 1 MB free" in plan.check_host(DEFINITION, given, SETTINGS)[0]
 
 
@@ -195,7 +200,8 @@ def test_all_problems_of_a_host_at_once_and_one_a_port():
 
 @pytest.mark.parametrize("path, free", [("/var/lib/docker", 1), ("/data/docker", 2), ("/data", 2), ("/database", 3), ("/home", 3)])
 def test_free_bytes(path, free):
-    disks = [{"path": "/var/lib/docker", "mount": "/", "free_bytes": 1}, {"path": "x", "mount": "/data", "free_bytes": 2}, {"path": "y", "mount": "/", "free_bytes": 3}]
+    disks = [{"path": "/var/lib/docker", "mount": "/", "free_bytes": 1}, {"path": "x", "mount": "/data", "free_bytes": 2},
+             {"path": "y", "mount": "/", "free_bytes": 3}]
     if path in ("/database", "/home"):
         disks = disks[1:]
     assert plan.free_bytes(disks, path) == free

@@ -14,8 +14,10 @@ PLAN = {"name": "shop", "tls": {"certificate": "crt", "key": "key"},
 
 
 @pytest.mark.parametrize("wanted, found, answer", [
-    ({}, {"a": 1}, True), ({"a": 1}, {"a": 1, "b": 2}, True), ({"a": 1}, {"a": 2}, False), ({"a": 1}, {}, False), ({"a": None}, {}, False), ({"a": None}, {"a": None}, True),
-    ({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}, True), ({"a": {"b": 1}}, {"a": 1}, False), ({"a": {}}, {"a": []}, False), ([1], [1], True), ([1], [1, 2], False), (1, "1", False),
+    ({}, {"a": 1}, True), ({"a": 1}, {"a": 1, "b": 2}, True), ({"a": 1}, {"a": 2}, False), ({"a": 1}, {}, False), ({"a": None}, {}, False),
+    ({"a": None}, {"a": None}, True),
+    ({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}, True), ({"a": {"b": 1}}, {"a": 1}, False), ({"a": {}}, {"a": []}, False), ([1], [1], True),
+    ([1], [1, 2], False), (1, "1", False),
     ({"a": 1}, [{"a": 1}], False),
 ])
 def test_is_part_of(wanted, found, answer):
@@ -65,7 +67,8 @@ def test_secrets_for_release():
     made = {"certificate": "CRT", "key": "KEY", "expires_epoch_s": 5}
     assert proof.secrets_for_release(PLAN, {}, {}) == PLAN["secrets"]
     assert proof.secrets_for_release(PLAN, {"token": 123}, made) == [
-        {"name": "crt", "source": "tls_certificate", "value": "CRT", "expires_epoch_s": 5}, {"name": "key", "source": "tls_key", "value": "KEY", "expires_epoch_s": 5},
+        {"name": "crt", "source": "tls_certificate", "value": "CRT", "expires_epoch_s": 5},
+        {"name": "key", "source": "tls_key", "value": "KEY", "expires_epoch_s": 5},
         {"name": "token", "source": "generated", "value": "123"}]
     assert proof.secrets_for_release(PLAN, {"crt": "G"}, made)[0] == {"name": "crt", "source": "tls_certificate", "value": "G"}
     assert "value" not in PLAN["secrets"][0]

@@ -55,8 +55,10 @@ def mutated(document, chosen):
         for key in path[:-1]:
             parent = parent[key]
         what = chosen.choice(["replace", "replace", "replace", "remove", "rename", "add", "nudge", "nudge"])
-        strange = chosen.choice([None, True, False, 0, 1, -1, 65536, 443, 2.5, "", "x", "/abs", "../up", "0644", "644", "0999", "999:999", "1:x", "tcp", "512M", "512m", "UPPER",
-                                 "with space", "linux/arm64", "linux/s390x", [], ["a"], [1], {}, {"a": 1}, {"source": "generated"}, "generated", "1.5", "1,5", "é"])
+        strange = chosen.choice([None, True, False, 0, 1, -1, 65536, 443, 2.5, "", "x", "/abs", "../up", "0644", "644", "0999", "999:999", "1:x", "tcp",
+                                 "512M", "512m", "UPPER",
+                                 "with space", "linux/arm64", "linux/s390x", [], ["a"], [1], {}, {"a": 1}, {"source": "generated"}, "generated", "1.5", "1,5",
+                                 "é"])
         if what == "replace":
             parent[path[-1]] = strange
         elif what == "remove":
@@ -129,7 +131,8 @@ def test_a_problem_says_where_found_and_needed(schema, value, text):
 
 @pytest.mark.parametrize("schema, value", [
     ({"type": "integer"}, 3), ({"type": "number"}, 3), ({"type": "null"}, None), ({"const": 1}, 1), ({"pattern": "b"}, "abc"), ({"pattern": "a"}, 7),
-    ({"minimum": 1}, "text"), ({"items": {"type": "string"}}, []), ({"properties": {"a": {}}}, {"b": 1}), ({"$ref": "#/$defs/m", "$defs": {"m": {"type": "string"}}}, "x"),
+    ({"minimum": 1}, "text"), ({"items": {"type": "string"}}, []), ({"properties": {"a": {}}}, {"b": 1}),
+    ({"$ref": "#/$defs/m", "$defs": {"m": {"type": "string"}}}, "x"),
 ])
 def test_what_is_valid_has_no_problem(schema, value):
     assert ours.validate(value, schema) == []
