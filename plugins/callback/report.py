@@ -58,7 +58,8 @@ def rows_of(reports, failures):
             well = "healthy" if entry["healthy"] == entry["wanted"] else "UNHEALTHY"
             version = "%s #%s" % (entry.get("revision") or "-", entry["release"]) if entry.get("release") else entry.get("revision") or "-"
             urls = entry.get("urls") or ["-"]
-            rows.append((host, stack, version, engine.strip(), "%s %d/%d" % (well, entry["healthy"], entry["wanted"]), "yes" if entry["changed"] else "no", urls[0]))
+            health = "%s %d/%d" % (well, entry["healthy"], entry["wanted"])
+            rows.append((host, stack, version, engine.strip(), health, "yes" if entry["changed"] else "no", urls[0]))
             rows.extend((host, stack, "", "", "", "", url) for url in urls[1:])
     return rows
 

@@ -13,7 +13,9 @@ from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.proof import
 def stack_tls_due(plans, facts, given):
     """The plans whose self-signed certificate has to be made now."""
     stacks = (facts or {}).get("stacks") or {}
-    return [plan for plan in plans if tls_is_due(plan, (stacks.get(plan["name"]) or {}).get("secrets") or {}, (given or {}).get(plan["name"]) or {}, int(time.time()))]
+    now = int(time.time())
+    return [plan for plan in plans
+            if tls_is_due(plan, (stacks.get(plan["name"]) or {}).get("secrets") or {}, (given or {}).get(plan["name"]) or {}, now)]
 
 
 def stack_secrets(plan, given, made):
@@ -63,13 +65,15 @@ def stacks_of_facts(facts):
     """How the stacks of a host stand by its facts alone, in the form of :func:`stack_summary`."""
     summary = {}
     for stack, entry in ((facts.get("releases") or {}).items()):
-        services = {}
+        services, ended = {}, set()
         for container in facts.get("containers") or []:
             if container.get("project") == stack and not container.get("oneoff"):
                 services[container["service"]] = {"state": container["state"], "health": container.get("health") or "none", "image": container["image"]}
+                if container["state"] == "exited" and (container.get("status") or "").startswith("Exited (0)"):
+                    ended.add(container["service"])
         wanted = sorted(set((entry or {}).get("all_services") or services))
         well = [name for name in wanted if services.get(name, {}).get("health") in ("healthy", "none")
-                and services[name]["state"] in ("running", "exited")]
+                and (services[name]["state"] == "running" or name in ended)]
         summary[stack] = {
             "environment": (entry or {}).get("environment"), "revision": (entry or {}).get("revision"), "urls": [], "services": services,
             "healthy": len(well), "wanted": len(wanted), "changed": False, "limits_missing": [], "changed_services": {},

@@ -335,11 +335,14 @@ class Release:
         wanted = {}
         for entry in self.params["files"]:
             path = os.path.normpath(entry["path"])
-            if path.startswith("..") or os.path.isabs(path) or path.split("/")[0] in ("secrets", ".env", OVERLAY):
+            if path.startswith("..") or os.path.isabs(path) or path.split("/")[0] in ("secrets", ".env", ".dockyard.json", OVERLAY):
                 raise ReleaseError("%s, files: found the path %s; needed one below %s that is not the module's own" % (self.name, entry["path"], self.directory))
             wanted[path] = (entry["content"].encode("utf-8"), int(entry["mode"], 8))
         variables = dict(self.params["variables"], COMPOSE_PROJECT_NAME=self.name, COMPOSE_FILE=":".join(self.compose_files))
-        wanted[".env"] = (envfile.render(variables, HEADER).encode("utf-8"), 0o600)
+        try:
+            wanted[".env"] = (envfile.render(variables, HEADER).encode("utf-8"), 0o600)
+        except ValueError as error:
+            raise ReleaseError("%s, variables: %s; nothing was changed; correct dockyard_settings_%s" % (self.name, error, self.name.replace("-", "_")))
         overlay = {service: dict(value) for service, value in self.params["overlay"].items()}
         for service, names in self.params["service_secrets"].items():
             labels = dict(overlay.setdefault(service, {}).get("labels") or {})
@@ -398,9 +401,6 @@ class Release:
             for uid in entry["readers"]:
                 if files.differs(self.secret_path(name, uid), value, 0o600, (uid, uid if uid else 0)):
                     writes.append((os.path.join("secrets", "%s.%d" % (name, uid)), value, uid))
-        if self.module.check_mode:
-            # Versions of secrets that would be made are random; the run that makes them decides.
-            after = {name: dict(entry, version=meta.get(name, {}).get("version", entry["version"])) for name, entry in after.items()}
         return writes, after
 
     def _other_readers(self, name):
@@ -461,7 +461,8 @@ class Release:
         """All steps. Returns the result for exit_json."""
         if not self.docker:
             raise ReleaseError("%s: found no docker program; needed Docker with Compose v2; run the role docker_engine first" % self.name)
-        if self.module.check_mode and not os.path.isdir(self.parent):
+        if self.module.check_mode:
+            # Reads only, and must leave no trace: not even a lock.
             return self._run_locked()
         files.make_directory(self.ledger_dir, 0o700)
         holder = "%s, pid %d, since %s" % (self.params["released_by"] or "a run", os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
@@ -473,6 +474,9 @@ class Release:
                                % (self.name, error, self.params["lock_timeout_seconds"]))
 
     def _run_locked(self):
+        if not self.module.check_mode:
+            self.sweep()
+            files.make_directory(self.parent, 0o755)
         secret_writes, meta = self.plan_secrets()
         wanted = self.desired({name: entry["version"] for name, entry in meta.items()})
         differing = sorted(path for path, (content, mode) in wanted.items() if files.differs(os.path.join(self.directory, path), content, mode))
@@ -488,6 +492,7 @@ class Release:
             predicted = self.stage_and_check(wanted, before)
         if self.module.check_mode:
             reasons = predicted if differing or stale else self._reasons(before)
+            reasons.update((service, "removed") for service in self._orphans(before))
             return self._result(bool(changed_files or reasons), changed_files, reasons, before)
 
         self.write_secrets(secret_writes, meta)
@@ -502,7 +507,7 @@ class Release:
         repaired = self.own_volumes()
         changed = bool(changed_files or reasons or repaired)
         self.keep_good(wanted)
-        if changed:
+        if changed or self.last_release().get("outcome") != "released":
             self.ledger("released", reasons, "")
         return self._result(changed, changed_files + repaired, reasons, self.containers() if changed else before)
 
@@ -512,12 +517,7 @@ class Release:
         :returns: dict of service to reason, what these files would change.
         :raises ReleaseError: Compose refuses them, or they publish a port that is not declared.
         """
-        base = self.parent if os.path.isdir(self.parent) and not self.module.check_mode else self.module.tmpdir
-        if base == self.parent:
-            for entry in os.listdir(base):
-                # Left by a run that was killed; the lock says that nobody is at work on it.
-                if entry.startswith(".%s.staged-" % self.name):
-                    shutil.rmtree(os.path.join(base, entry), ignore_errors=True)
+        base = self.module.tmpdir if self.module.check_mode else self.parent
         staged = tempfile.mkdtemp(prefix=".%s.staged-" % self.name, dir=base)
         try:
             self._fill(staged, {path: content for path, (content, unused) in wanted.items()})
@@ -559,11 +559,33 @@ class Release:
         folder = os.path.join(self.directory, "secrets")
         files.make_directory(self.directory, 0o755)
         files.make_directory(folder, 0o700)
-        for path, content, uid in writes:
-            files.write(os.path.join(self.directory, path), content, 0o600, (uid, uid))
+        # The versions first: a run that is killed in between finds a secret that is not yet the wanted one, and takes a new version again.
         text = json.dumps(meta, indent=1, sort_keys=True).encode("utf-8")
         if files.differs(os.path.join(folder, ".meta.json"), text, 0o600):
             files.write(os.path.join(folder, ".meta.json"), text, 0o600)
+        for path, content, uid in writes:
+            files.write(os.path.join(self.directory, path), content, 0o600, (uid, uid))
+
+    def sweep(self):
+        """Remove what a killed run left beside its files; the lock says that nobody is at work."""
+        for folder, unused, names in os.walk(self.directory):
+            for name in names:
+                if name.startswith(".dockyard-"):
+                    os.unlink(os.path.join(folder, name))
+        for folder, prefix in ((self.ledger_dir, ".dockyard-%s." % self.name), (self.parent, ".%s.staged-" % self.name)):
+            for name in os.listdir(folder) if os.path.isdir(folder) else []:
+                path = os.path.join(folder, name)
+                if name.startswith(prefix):
+                    if os.path.isdir(path):
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        os.unlink(path)
+
+        if os.path.isdir(self.good + ".old") and not os.path.isdir(self.good):
+            # Killed between the two renames of keep_good(): the old one is the last whole one.
+            os.rename(self.good + ".old", self.good)
+        for suffix in (".old", ".new"):
+            shutil.rmtree(self.good + suffix, ignore_errors=True)
 
     def write_files(self, wanted, differing, stale):
         files.make_directory(self.directory, 0o755)
@@ -605,6 +627,10 @@ class Release:
         if files.differs(self.applied, text, 0o600):
             files.write(self.applied, text, 0o600)
 
+    def _orphans(self, containers):
+        """Services that have containers and are not wanted any more."""
+        return sorted(set(container["service"] for container in containers) - set(self.params["services"]))
+
     def bring_up(self, before):
         """Recreate and start what differs, in the order of the dependencies, and wait until all are healthy.
 
@@ -613,7 +639,7 @@ class Release:
         """
         hashes = self._hashes()
         reasons = self._reasons(before, hashes)
-        orphans = sorted(set(container["service"] for container in before) - set(self.params["services"]))
+        orphans = self._orphans(before)
         deadline = time.monotonic() + self.params["timeout_seconds"]
         if not reasons and not orphans:
             self.await_ready(self.params["services"], deadline)
@@ -800,7 +826,7 @@ class Release:
         """Append one line to the stack's ledger."""
         path = os.path.join(self.ledger_dir, "%s.jsonl" % self.name)
         known = files.read(path) or b""
-        number = known.count(b"\n") + 1
+        number = self.last_release().get("number", 0) + 1
         entry = {"number": number, "outcome": outcome, "revision": self.params["revision"], "environment": self.params["environment"],
                  "time_epoch_s": int(time.time()), "seconds": round(time.time() - self.started, 1), "by": self.params["released_by"],
                  "services": reasons, "all_services": sorted(self.params["services"]), "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
@@ -887,6 +913,8 @@ def main():
             "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
         },
         supports_check_mode=True,
+        # Ansible writes the arguments to the system log; texts of several lines slip through its masking there.
+        no_log=True,
     )
     release = Release(module)
     try:

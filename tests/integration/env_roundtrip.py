@@ -54,7 +54,8 @@ with tempfile.TemporaryDirectory(prefix="env-roundtrip-") as folder:
         return done.stdout
     subprocess.run(["tar", "-cf", "empty.tar", "-T", "/dev/null"], cwd=folder, check=True)
     run("docker", "import", "empty.tar", "env-roundtrip:empty")
-    compose = ["docker", "compose", "--project-name", "env-roundtrip", "--project-directory", folder, "--env-file", folder + "/.env", "--file", folder + "/compose.yaml"]
+    compose = ["docker", "compose", "--project-name", "env-roundtrip", "--project-directory", folder,
+               "--env-file", folder + "/.env", "--file", folder + "/compose.yaml"]
     try:
         model = json.loads(run(*(compose + ["config", "--format", "json"])))
         run(*(compose + ["up", "--no-start", "--pull", "never"]))

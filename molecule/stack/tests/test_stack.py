@@ -147,7 +147,7 @@ def test_any_value_arrives_as_it_was_given(ask):
         "HASH": " # not a comment #, with blanks ",
     }
     found = {name: ask("http://HOST:8088/%s" % name)[2].decode() for name in wanted}
-    # printenv ends each with a newline of its own.
+    # The stack ends each with a newline of its own.
     assert found == {name: value + "\n" for name, value in wanted.items()}
 
 

@@ -379,7 +379,7 @@ class _Plan:
         for part in ("compose", "buildx"):
             if self.platform["distribution"][part] or self.settings.get("%s_artifact" % part):
                 continue
-            if at_least((self.docker.get(part) or {}).get("version"), platforms.MINIMUM[part]):
+            if self._part_suffices(part):
                 continue
             missing.append(part)
         if missing and refuse:
@@ -491,7 +491,14 @@ class _Plan:
 
     def _part_suffices(self, part):
         entry = self.docker.get(part)
-        return bool(entry) and at_least(entry.get("version"), platforms.MINIMUM[part])
+        return bool(entry) and at_least(entry.get("version"), platforms.MINIMUM[part]) and not self._part_goes(part, entry)
+
+    def _part_goes(self, part, entry):
+        """Whether the plugin that answers now belongs to a package of the source that is to be removed."""
+        if self.manager != "apt" or self.source in ("none", self._installed) or str(entry.get("path")).startswith(platforms.PLUGIN_DIR + "/"):
+            return False
+        theirs = platforms.DISTRIBUTION_PLUGINS if self.source == "docker" else platforms.DOCKER_PACKAGES
+        return any(self._present(name) for name in theirs[part])
 
     def _packages(self):
         if self.source == "none":

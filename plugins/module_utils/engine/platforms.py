@@ -75,4 +75,5 @@ SUPPORTED = ", ".join([entry["title"] for entry in PLATFORMS.values()] + ["Raspb
 # Packages that can't be installed beside the other source's.
 OF_DOCKER = ("docker-ce", "docker-ce-cli", "docker-ce-rootless-extras", "containerd.io", "docker-compose-plugin", "docker-buildx-plugin")
 OF_DISTRIBUTION = ("docker.io", "docker-cli", "docker-compose", "docker-compose-v2", "docker-buildx", "docker-doc", "containerd", "runc")
+DISTRIBUTION_PLUGINS = {"compose": ["docker-compose", "docker-compose-v2"], "buildx": ["docker-buildx"]}
 OF_NEITHER = ("podman-docker",)

@@ -100,8 +100,8 @@ def undeclared_ports(model, allowed, loopback=False):
         for port in service.get("ports") or []:
             published = port.get("published")
             if published in (None, ""):
-                problems.append("services/%s/ports: publishes %s on a random port; needed a declared one: add it to `ports` of stack.yml" % (name,
-                                                                                                                                             port.get("target")))
+                problems.append("services/%s/ports: publishes %s on a random port; needed a declared one: add it to `ports` of stack.yml"
+                                % (name, port.get("target")))
             elif (name, int(port["target"]), port.get("protocol", "tcp"), str(published)) not in known and not (
                     loopback and port.get("host_ip") in ("127.0.0.1", "::1")):
                 problems.append("services/%s/ports: publishes %s:%s/%s, which `ports` of stack.yml does not declare"

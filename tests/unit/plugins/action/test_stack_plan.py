@@ -175,7 +175,8 @@ def test_limits_that_the_host_cannot_enforce_are_left_out_and_told(shelf):
     result = plan(shelf, facts=facts(cgroup={"controllers": {"memory": False, "pids": True}}))
     assert result["problems"] == [] and result["stacks"][0]["limits_missing"] == ["memory"]
     assert result["stacks"][0]["overlay"]["web"]["deploy"] == {"resources": {"limits": {"pids": 10}}}
-    assert len(result["notes"]) == 1 and "my-shop runs without its limits of memory" in result["notes"][0] and "docker_engine_reboot: allowed" in result["notes"][0]
+    assert len(result["notes"]) == 1 and "my-shop runs without its limits of memory" in result["notes"][0]
+    assert "docker_engine_reboot: allowed" in result["notes"][0]
 
 
 def test_without_facts_nothing_is_held_against_the_host(shelf):
@@ -221,7 +222,8 @@ def test_all_unknown_keys_at_once(shelf):
 
 
 def test_a_stack_that_does_not_exist(shelf):
-    only(plan(shelf, stacks=["shopp"]), "dockyard_stacks: found the unknown stack 'shopp'; needed one of: inventory, my-shop; correct dockyard_stacks, or add the folder")
+    only(plan(shelf, stacks=["shopp"]), "dockyard_stacks: found the unknown stack 'shopp'; needed one of: inventory, my-shop; "
+         "correct dockyard_stacks, or add the folder")
 
 
 def test_two_stacks_claim_one_port(shelf):
@@ -272,7 +274,8 @@ def test_bad_variables(shelf, variables, text):
 
 
 def test_a_bad_environment_and_folder_and_a_double(shelf):
-    only(plan(shelf, environment="prod"), "dockyard_environment: found 'prod'; needed one of: development, staging, production, offline; correct dockyard_environment")
+    only(plan(shelf, environment="prod"), "dockyard_environment: found 'prod'; needed one of: development, staging, production, offline; "
+         "correct dockyard_environment")
     only(plan(shelf, stack_path=[str(shelf.folder), "/no/such"]), "dockyard_stack_path: found no folder /no/such on the controller")
     only(plan(shelf, stacks=["my-shop", "my-shop"]), "dockyard_stacks: found 'my-shop' twice; needed each stack once")
 
@@ -329,8 +332,8 @@ def test_the_built_in_stacks_are_planned_without_problems(shelf, environment):
     names = sorted(os.listdir(stack_plan.BUILTIN))
     assert "inventory" in names
     for name in names:
-        given = {secret: "x" for secret, entry in stack_plan.load_stack(name, [stack_plan.BUILTIN], environment)[1].get("secrets",
-                                                                                                                        {}).items() if entry["source"] == "given"}
+        declared = stack_plan.load_stack(name, [stack_plan.BUILTIN], environment)[1].get("secrets", {})
+        given = {secret: "x" for secret, entry in declared.items() if entry["source"] == "given"}
         result = plan(shelf, {"dockyard_secrets_%s" % name.replace("-", "_"): given}, stacks=[name], stack_path=[], environment=environment)
         assert result["problems"] == []
         assert set(result["stacks"][0]["image_variables"]) == {definitions.variable_of(service) for service in result["stacks"][0]["services"]}

@@ -33,7 +33,8 @@ def test_certificates(tmp_path):
     decided = filters.docker_engine_plan(FACTS, {"source": "distribution", "ca_certificates": [str(good)]})
     assert decided["details"]["ca_certificates"]["files"] == [
         {"source": str(good), "name": "dockyard-my-ca.crt", "sha256": hashlib.sha256(PEM).hexdigest()}]
-    refused = filters.docker_engine_plan(FACTS, {"source": "distribution", "ca_certificates": [str(bad), str(tmp_path / "none"), str(good), str(good)]})["refuse"]
+    files = [str(bad), str(tmp_path / "none"), str(good), str(good)]
+    refused = filters.docker_engine_plan(FACTS, {"source": "distribution", "ca_certificates": files})["refuse"]
     assert len(refused) == 3
     assert "no PEM certificate" in refused[0] and "No such file" in refused[1] and "two files that become dockyard-my-ca.crt" in refused[2]
 

@@ -17,8 +17,8 @@ PLAN = {"name": "shop", "environment": "production", "revision": "r1", "urls": [
 
 
 def test_all_filters_are_there():
-    assert sorted(stack.FilterModule().filters()) == ["stack_answer_problems", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due",
-                                                      "variables_of"]
+    assert sorted(stack.FilterModule().filters()) == [
+        "stack_answer_problems", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "stacks_of_facts", "variables_of"]
 
 
 def test_tls_due_is_asked_of_each_plan_with_its_own_facts_and_secrets():
@@ -74,3 +74,23 @@ def test_summary():
 def test_variables_of():
     variables = {"dockyard_secrets_my_shop": {"a": 1}, "dockyard_secrets_blog": {}, "dockyard_env_wiki": {}}
     assert stack.variables_of(["my-shop", "blog", "wiki"], "dockyard_secrets", variables) == {"my-shop": {"a": 1}, "blog": {}}
+
+
+@pytest.mark.parametrize("state, health, status, well", [
+    ("running", "healthy", "Up 2 minutes (healthy)", True), ("running", None, "Up 2 minutes", True), ("running", "unhealthy", "Up 2 minutes (unhealthy)", False),
+    ("running", "starting", "Up 2 seconds (health: starting)", False), ("exited", None, "Exited (0) 3 minutes ago", True),
+    ("exited", None, "Exited (137) 3 minutes ago", False), ("restarting", None, "Restarting (1) 3 seconds ago", False), ("created", None, "Created", False),
+])
+def test_stacks_of_facts(state, health, status, well):
+    container = {"project": "shop", "service": "web", "state": state, "health": health, "status": status, "image": "web:1", "oneoff": False}
+    facts = {"releases": {"shop": {"number": 4, "revision": "r1", "environment": "staging"}},
+             "containers": [container, dict(container, project="other"), dict(container, service="once", oneoff=True)]}
+    found = stack.stacks_of_facts(facts)["shop"]
+    assert (found["healthy"], found["wanted"]) == (int(well), 1) and list(found["services"]) == ["web"]
+    assert (found["release"], found["revision"], found["environment"], found["changed"]) == (4, "r1", "staging", False)
+
+
+def test_stacks_of_facts_misses_a_service_without_a_container():
+    found = stack.stacks_of_facts({"releases": {"shop": {"all_services": ["db", "web"]}, "torn": None}, "containers": None})
+    assert (found["shop"]["healthy"], found["shop"]["wanted"]) == (0, 2) and found["torn"]["wanted"] == 0
+    assert stack.stacks_of_facts({}) == {}

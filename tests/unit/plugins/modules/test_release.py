@@ -682,7 +682,7 @@ def test_secrets_are_never_told(host, run):
     given = options(host, secrets=[{"name": "token", "source": "generated", "readers": [ME]},
                                    {"name": "key", "source": "given", "value": "given-hush-hush", "readers": [ME]},
                                    {"name": "pem", "source": "given", "value": "-----BEGIN KEY-----\npem-hush-hush\n", "readers": [ME]}],
-                                   service_secrets={"web": ["token", "key", "pem"]})
+                    service_secrets={"web": ["token", "key", "pem"]})
     given["files"][1]["content"] = "WORKERS=2\nSMTP_PASSWORD=env-hush-hush\n"
     run(given, diff=True)
     run(given, diff=True, check=True)
@@ -706,9 +706,6 @@ def test_a_refusal_of_compose_does_not_tell_secrets(host, run):
     host.refuse = lambda text: "invalid interpolation: %s" % value
     answer = run(with_file(host, "web.env", WEB_ENV % "4"))
     assert "(secret token)" in answer["msg"] and value not in host.output
-
-
-
 
 
 def test_a_change_of_readers_keeps_the_value(host, run, monkeypatch):

@@ -29,8 +29,11 @@ OSES = {
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "armhf": "armv7l"}
 REACHABLE = {"reachable": True, "reason": "", "key": None}
 UNREACHABLE = {"reachable": False, "reason": "no route", "key": None}
-GOOD = {"engine": {"version": "26.1.5"}, "cli": {"version": "26.1.5"}, "compose": {"version": "2.26.1", "path": "/usr/libexec/docker/cli-plugins/docker-compose"},
-        "buildx": {"version": "0.13.1", "path": "/usr/libexec/docker/cli-plugins/docker-buildx"}}
+GOOD = {
+    "engine": {"version": "26.1.5"}, "cli": {"version": "26.1.5"},
+    "compose": {"version": "2.26.1", "path": "/usr/libexec/docker/cli-plugins/docker-compose"},
+    "buildx": {"version": "0.13.1", "path": "/usr/libexec/docker/cli-plugins/docker-buildx"},
+}
 ARTIFACT = {"url": "https://mirror.example/docker-compose", "checksum": "sha256:" + "0" * 64, "version": "2.32.1"}
 BUILDX = {"url": "https://mirror.example/docker-buildx", "checksum": "sha256:" + "1" * 64, "version": "0.19.2"}
 
@@ -58,7 +61,7 @@ def facts(os_name="debian13", dpkg="amd64", **more):
 def converged(os_name="debian13", source="distribution", **more):
     """A host on which the role has done its work."""
     host = facts(os_name, **more)
-    names = platforms.DOCKER_PACKAGES if source == "docker" else {"engine": ["docker.io", "docker-cli"], "compose": ["docker-compose"], "buildx": ["docker-buildx"]}
+    names = platforms.DOCKER_PACKAGES if source == "docker" else platforms.PLATFORMS["debian", "13"]["distribution"]
     version = "5:26.1.5-1~debian.13~trixie" if source == "docker" else "26.1.5+dfsg1-9"
     host["packages"] = dict((name, {"version": version, "hold": False, "status": "installed"}) for part in names.values() for name in part)
     host["docker"].update(copy.deepcopy(GOOD))
@@ -190,7 +193,20 @@ def test_an_engine_is_never_swapped_unasked(installed, asked):
     assert decided["refuse"] == []
     assert decided["details"]["remove_conflicting"]["packages"] == sorted(host["packages"], key=(
         platforms.OF_DOCKER if installed == "docker" else platforms.OF_DISTRIBUTION).index)
+    # Compose and Buildx answer still, but go with the packages that are removed.
+    parts = platforms.DOCKER_PACKAGES if asked == "docker" else platforms.PLATFORMS["debian", "13"]["distribution"]
+    assert decided["details"]["packages"]["names"] == [name for part in ("engine", "compose", "buildx") for name in parts[part]]
     assert [step for step in taken(decided) if step in ("remove_conflicting", "packages")] == ["remove_conflicting", "packages"]
+
+
+def test_swapping_to_debian_12_needs_the_plugins_from_elsewhere():
+    host = converged("debian12", source="docker")
+    asked = {"source": "distribution", "remove_conflicting": True}
+    assert "no package of the distribution" in engine.plan(host, asked)["refuse"][0]
+    for part in ("compose", "buildx"):
+        host["docker"][part]["path"] = "/usr/local/lib/docker/cli-plugins/docker-" + part
+    decided = engine.plan(host, asked)
+    assert decided["refuse"] == [] and decided["details"]["packages"]["names"] == ["docker.io"]
 
 
 def test_a_stray_package_of_the_other_source():
@@ -229,7 +245,8 @@ def test_missing_or_old_parts():
     host = converged()
     host["docker"]["compose"]["version"] = "2.20.2"
     decided = engine.plan(host, {})
-    assert decided["refuse"] == ["Docker compose: found version 2.20.2; needed 2.24.0 or newer; set docker_engine_upgrade to true, or docker_engine_compose_artifact"]
+    assert decided["refuse"] == [
+        "Docker compose: found version 2.20.2; needed 2.24.0 or newer; set docker_engine_upgrade to true, or docker_engine_compose_artifact"]
     assert engine.plan(host, {"upgrade": True})["refuse"] == []
     decided = engine.plan(host, {"compose_artifact": ARTIFACT})
     assert decided["refuse"] == [] and taken(decided) == ["plugins"]
@@ -327,7 +344,8 @@ def test_upgrade_asks_for_everything_that_is_there():
     assert decided["details"]["packages"]["names"] == [name for part in ("engine", "compose", "buildx") for name in platforms.DOCKER_PACKAGES[part]]
 
 
-@pytest.mark.parametrize("interrupted, status, names", [(True, "installed", []), (False, "half-configured", ["docker.io"]), (False, "half-installed", ["docker.io"])])
+@pytest.mark.parametrize("interrupted, status, names", [
+    (True, "installed", []), (False, "half-configured", ["docker.io"]), (False, "half-installed", ["docker.io"])])
 def test_interrupted_installation(interrupted, status, names):
     host = converged(dpkg_interrupted=interrupted)
     host["packages"]["docker.io"]["status"] = status
@@ -385,7 +403,8 @@ def test_certificates_proxy_users():
 @pytest.mark.parametrize("before, after", [
     ("", 'root = "/mnt/c"\n'),
     ('version = 2\nroot = "/var/lib/containerd"\n[plugins]\n  root = "x"\n', 'version = 2\nroot = "/mnt/c"\n[plugins]\n  root = "x"\n'),
-    ('#root = "/var/lib/containerd"\ndisabled_plugins = ["cri"]\n[grpc]\n', '#root = "/var/lib/containerd"\ndisabled_plugins = ["cri"]\nroot = "/mnt/c"\n\n[grpc]\n'),
+    ('#root = "/var/lib/containerd"\ndisabled_plugins = ["cri"]\n[grpc]\n',
+     '#root = "/var/lib/containerd"\ndisabled_plugins = ["cri"]\nroot = "/mnt/c"\n\n[grpc]\n'),
 ])
 def test_containerd_config(before, after):
     assert engine.containerd_config(before, "/mnt/c") == after

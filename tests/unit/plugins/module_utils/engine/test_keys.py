@@ -45,7 +45,8 @@ def test_old_packet_header():
 
 
 @pytest.mark.parametrize("data", [
-    b"", b"<html>not found</html>", ARMORED[:120], b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!!\n-----END PGP PUBLIC KEY BLOCK-----\n", b"\x98", b"\x98\x33\x03",
+    b"", b"<html>not found</html>", ARMORED[:120],
+    b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!!\n-----END PGP PUBLIC KEY BLOCK-----\n", b"\x98", b"\x98\x33\x03",
 ])
 def test_no_key(data):
     with pytest.raises(ValueError, match="found"):

@@ -271,5 +271,6 @@ def test_a_lock_is_released_by_an_error_too(tmp_path):
 def test_a_lock_does_not_go_to_programs_that_the_holder_starts(tmp_path):
     path = str(tmp_path / "lock")
     with files.lock(path, "me", 0):
-        code = "import json, os; print(json.dumps([os.readlink('/proc/self/fd/' + fd) for fd in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + fd)]))"
+        code = ("import json, os; here = '/proc/self/fd/'; "
+                "print(json.dumps([os.readlink(here + fd) for fd in os.listdir(here) if os.path.exists(here + fd)]))")
         assert path not in json.loads(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, close_fds=False).stdout)

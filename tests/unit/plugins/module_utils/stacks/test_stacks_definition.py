@@ -69,7 +69,7 @@ def test_files_of_services():
     document = {"configs": {"c": {"file": "./conf/c.ini"}},
                 "services": {"a": {"configs": [{"source": "c"}],
                                    "volumes": ["./x/../y:/y", "named:/z", "/abs:/abs", {"type": "bind", "source": "./long", "target": "/l"},
-                                                                             "./secrets/s.5:/run/s"]}, "b": {}}}
+                                               "./secrets/s.5:/run/s"]}, "b": {}}}
     assert definitions.files_of_services([document]) == {"a": ["conf/c.ini", "long", "y"], "b": []}
 
 

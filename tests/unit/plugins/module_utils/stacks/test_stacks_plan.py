@@ -142,14 +142,16 @@ def test_what_the_facts_do_not_know_is_not_held_against_the_host(unknown):
 @pytest.mark.parametrize("platform, refused", [("linux/amd64", False), ("linux/arm64", False), ("linux/arm/v7", True), ("linux/386", True)])
 def test_wrong_architecture(platform, refused):
     problems = plan.check_host(DEFINITION, facts(architecture={"docker_platform": platform}), SETTINGS)
-    assert problems == (["my-shop: found a host of platform %s; needed one of: amd64, arm64; take my-shop out of dockyard_stacks of this host" % platform] if refused else [])
+    text = "my-shop: found a host of platform %s; needed one of: amd64, arm64; take my-shop out of dockyard_stacks of this host" % platform
+    assert problems == ([text] if refused else [])
 
 
 @pytest.mark.parametrize("free, deployed, refused", [(2999, False, True), (3000, False, False), (10, True, False)])
 def test_too_little_disk(free, deployed, refused):
     given = facts(disk=[{"path": "/var/lib/docker", "mount": "/", "free_bytes": free * MB}], releases={"my-shop": {"number": 1}} if deployed else {"other": {}})
     problems = plan.check_host(DEFINITION, given, SETTINGS)
-    assert problems == (["my-shop, disk of /var/lib/docker: found %d MB free; needed 3000 MB; free space, or set docker_engine_data_root to a larger disk" % free] if refused else [])
+    text = "my-shop, disk of /var/lib/docker: found %d MB free; needed 3000 MB; free space, or set docker_engine_data_root to a larger disk" % free
+    assert problems == ([text] if refused else [])
 
 
 def test_the_disk_is_that_of_the_data_root():
@@ -222,7 +224,8 @@ def claim(name, port, protocol=None):
 
 def test_two_stacks_claim_one_port():
     assert plan.port_conflicts([claim("my-shop", "80"), claim("blog", "81"), claim("wiki", "80", "tcp")]) == [
-        "port 80/tcp: found claimed by both my-shop (dockyard_settings_my_shop.PORT) and wiki (dockyard_settings_wiki.PORT); needed one stack a port; change one of the two settings"]
+        "port 80/tcp: found claimed by both my-shop (dockyard_settings_my_shop.PORT) and wiki (dockyard_settings_wiki.PORT); "
+        "needed one stack a port; change one of the two settings"]
 
 
 def test_no_conflict_between_protocols_or_without_ports():
