@@ -125,7 +125,8 @@ class ActionModule(ActionBase):
             problems.append(plan.problem("dockyard_environment", repr(environment), "one of: %s" % ", ".join(ENVIRONMENTS), "correct dockyard_environment"))
         for folder in folders[:-1]:
             if not os.path.isdir(folder):
-                problems.append(plan.problem("dockyard_stack_path", "no folder %s on the controller" % folder, "an existing folder", "correct dockyard_stack_path"))
+                problems.append(plan.problem("dockyard_stack_path", "no folder %s on the controller" % folder, "an existing folder",
+                                             "correct dockyard_stack_path"))
         for name in sorted(set(name for name in stacks if stacks.count(name) > 1)):
             problems.append(plan.problem("dockyard_stacks", "'%s' twice" % name, "each stack once", "correct dockyard_stacks"))
 
@@ -140,7 +141,8 @@ class ActionModule(ActionBase):
             plans.append(planned)
             claims.append(claim)
             if planned["limits_missing"]:
-                warnings.append("%s runs without its limits of %s: the kernel's %s cgroup controller is off (docker_engine_reboot: allowed lets the role turn it on)"
+                warnings.append("%s runs without its limits of %s: the kernel's %s cgroup controller is off "
+                                "(docker_engine_reboot: allowed lets the role turn it on)"
                                 % (name, ", ".join(planned["limits_missing"]), ", ".join(planned["limits_missing"])))
         problems.extend(plan.port_conflicts(claims))
         # Env files may hold what an operator calls a secret: never shown, whatever the verbosity.

@@ -73,7 +73,7 @@ def stacks_of_facts(facts):
                     ended.add(container["service"])
         wanted = sorted(set((entry or {}).get("all_services") or services))
         well = [name for name in wanted if services.get(name, {}).get("health") in ("healthy", "none")
-                and (services[name]["state"] == "running" or name in ended)]
+                and (services[name]["state"] == "running" or (name in ended and name in (entry or {}).get("jobs", [])))]
         summary[stack] = {
             "environment": (entry or {}).get("environment"), "revision": (entry or {}).get("revision"), "urls": [], "services": services,
             "healthy": len(well), "wanted": len(wanted), "changed": False, "limits_missing": [], "changed_services": {},

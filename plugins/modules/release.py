@@ -267,6 +267,7 @@ seconds:
 
 import json
 import os
+import re
 import secrets as random_secrets
 import shutil
 import stat
@@ -286,6 +287,7 @@ OVERLAY = "compose.dockyard.yaml"
 # 64 characters, so that each carries exactly 6 bits; all are safe in URLs, shells and env files.
 ALPHABET = string.ascii_letters + string.digits + "-_"
 POLL_SECONDS = 1.0
+GOOD_RECORD = ".release.json"
 
 
 class ReleaseError(Exception):
@@ -295,6 +297,23 @@ class ReleaseError(Exception):
         super().__init__(message)
         self.changed = changed
         self.facts = facts
+
+
+class QuietModule(AnsibleModule):
+    """Tells neither the system log nor the result what it was called with.
+
+    Env files hold what operators call secrets. Marking them ``no_log`` would not do: in the system log Ansible masks only one-line values
+    of options within a list, and a file that is a single character would be masked wherever that character stands in the result.
+    """
+
+    def _log_invocation(self):
+        pass
+
+    def exit_json(self, **kwargs):
+        super().exit_json(invocation={"module_args": {"name": self.params["name"]}}, **kwargs)
+
+    def fail_json(self, msg, **kwargs):
+        super().fail_json(msg, invocation={"module_args": {"name": self.params["name"]}} if getattr(self, "params", None) else {}, **kwargs)
 
 
 class Release:
@@ -336,7 +355,11 @@ class Release:
         for entry in self.params["files"]:
             path = os.path.normpath(entry["path"])
             if path.startswith("..") or os.path.isabs(path) or path.split("/")[0] in ("secrets", ".env", ".dockyard.json", OVERLAY):
-                raise ReleaseError("%s, files: found the path %s; needed one below %s that is not the module's own" % (self.name, entry["path"], self.directory))
+                raise ReleaseError("%s, files: found the path %s; needed one below %s that is not the module's own"
+                                   % (self.name, entry["path"], self.directory))
+            if not re.match("0[0-7]{3}$", entry["mode"]):
+                raise ReleaseError("%s, files: %s: found the mode %r; needed four octal digits in quotes, such as '0644'"
+                                   % (self.name, entry["path"], entry["mode"]))
             wanted[path] = (entry["content"].encode("utf-8"), int(entry["mode"], 8))
         variables = dict(self.params["variables"], COMPOSE_PROJECT_NAME=self.name, COMPOSE_FILE=":".join(self.compose_files))
         try:
@@ -499,11 +522,12 @@ class Release:
         self.write_files(wanted, differing, stale)
         try:
             reasons = self.bring_up(before)
-        except ReleaseError as error:
-            error.changed = True
-            error.facts["reverted"] = self.go_back(wanted)
-            self.ledger("failed", {}, str(error))
-            raise
+        except (ReleaseError, DockerError, OSError) as error:
+            failure = error if isinstance(error, ReleaseError) else ReleaseError("%s: %s" % (self.name, self.redact(str(error))))
+            failure.changed = True
+            failure.facts["reverted"] = self.go_back()
+            self.ledger("failed", {}, str(failure))
+            raise failure
         repaired = self.own_volumes()
         changed = bool(changed_files or reasons or repaired)
         self.keep_good(wanted)
@@ -565,6 +589,13 @@ class Release:
             files.write(os.path.join(folder, ".meta.json"), text, 0o600)
         for path, content, uid in writes:
             files.write(os.path.join(self.directory, path), content, 0o600, (uid, uid))
+
+        # A reader that is not asked for any more loses its copy; the value itself is in those of the others.
+        for entry in self.params["secrets"]:
+            kept = [self.secret_path(entry["name"], uid) for uid in entry["readers"]]
+            for path in self._other_readers(entry["name"]):
+                if path not in kept:
+                    os.unlink(path)
 
     def sweep(self):
         """Remove what a killed run left beside its files; the lock says that nobody is at work."""
@@ -645,10 +676,22 @@ class Release:
             self.await_ready(self.params["services"], deadline)
             self.remember_hashes(hashes, before)
             return {}
-        compose = self.compose()
+        self.walk(self.compose(), self.params["services"], reasons, orphans, deadline)
+        self.await_ready(self.params["services"], deadline)
+        after = self.containers()
+        self.remember_hashes(hashes, after)
+        old, new = self._identities(before), self._identities(after)
+        # Compose decides what it recreates: a service that kept its container was not changed, whatever we supposed.
+        return {service: reason for service, reason in reasons.items() if reason != "changed" or old.get(service) != new.get(service)}
+
+    def walk(self, compose, services, reasons, orphans, deadline):
+        """Bring the services up level by level, each after those that it depends on are ready.
+
+        :arg reasons: dict of the services that are due to their reasons; those that had to follow are added.
+        :raises ReleaseError: Compose failed, or a dependency did not get ready before the deadline.
+        """
         try:
-            model = compose.model()
-            dependencies = decide.dependencies_of(model)
+            dependencies = decide.dependencies_of(compose.model())
             fresh = self.has_empty_volumes()
             for level in decide.levels(dependencies):
                 due = [service for service in level if service in reasons]
@@ -671,16 +714,10 @@ class Release:
                     compose.restart(followers)
                     reasons.update((service, "restarted") for service in followers)
             if orphans:
-                compose.up(self.params["services"], remove_orphans=True)
+                compose.up(services, remove_orphans=True)
                 reasons.update((service, "removed") for service in orphans)
         except (ComposeError, ValueError) as error:
             raise ReleaseError("%s: docker compose failed: %s" % (self.name, self.redact(str(error))))
-        self.await_ready(self.params["services"], deadline)
-        after = self.containers()
-        self.remember_hashes(hashes, after)
-        old, new = self._identities(before), self._identities(after)
-        # Compose decides what it recreates: a service that kept its container was not changed, whatever we supposed.
-        return {service: reason for service, reason in reasons.items() if reason != "changed" or old.get(service) != new.get(service)}
 
     @staticmethod
     def _identities(containers):
@@ -731,7 +768,8 @@ class Release:
             rc, out, err = self._run([self.docker, "logs", "--tail", "25", container["id"]])
             text += "\n  last log lines:\n    %s" % (tail(err + "\n" + out, 25).replace("\n", "\n    ") or "(none)")
             parts.append(text)
-        head = "ended and will not come back" if lost else "not healthy within %d s (health.timeout_seconds of stack.yml, or stack_timeout_seconds)" % self.params["timeout_seconds"]
+        head = "ended and will not come back" if lost else (
+            "not healthy within %d s (health.timeout_seconds of stack.yml, or stack_timeout_seconds)" % self.params["timeout_seconds"])
         return self.redact("%s: %s:\n%s" % (self.name, head, "\n".join(parts)))
 
     def has_empty_volumes(self):
@@ -775,50 +813,70 @@ class Release:
 
     # -- the last good release ------------------------------------------------
 
+    def _secret_files(self):
+        """The secrets as they are on the host: dict of path below the stack's folder to bytes."""
+        folder = os.path.join(self.directory, "secrets")
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        return {os.path.join("secrets", name): files.read(os.path.join(folder, name)) for name in names if not name.startswith(".dockyard-")}
+
     def keep_good(self, wanted):
-        """Remember these files as the last good ones."""
-        if all(not files.differs(os.path.join(self.good, path), content, 0o600) for path, (content, unused) in wanted.items()):
-            if sorted(self._good_files()) == sorted(wanted):
-                return
-        beside = self.good + ".new"
-        shutil.rmtree(beside, ignore_errors=True)
+        """Remember this release as the last good one: its files, its secrets, and what of it was asked for."""
+        record = {"services": sorted(self.params["services"]), "jobs": sorted(self.jobs), "compose_files": self.compose_files,
+                  "modes": {path: "%04o" % mode for path, (unused, mode) in wanted.items()}}
+        contents = {path: content for path, (content, unused) in wanted.items()}
+        contents.update(self._secret_files())
+        contents[GOOD_RECORD] = json.dumps(record, indent=1, sort_keys=True).encode("utf-8")
+        if self._good_files() == contents:
+            return
+        beside, old = self.good + ".new", self.good + ".old"
         files.make_directory(beside, 0o700)
-        self._fill(beside, {path: content for path, (content, unused) in wanted.items()})
-        old = self.good + ".old"
-        shutil.rmtree(old, ignore_errors=True)
+        self._fill(beside, contents)
         if os.path.isdir(self.good):
             os.rename(self.good, old)
         os.rename(beside, self.good)
         shutil.rmtree(old, ignore_errors=True)
 
     def _good_files(self):
-        found = []
+        """The last good release: dict of path to bytes, {} when there is none."""
+        found = {}
         for folder, unused, names in os.walk(self.good):
-            found.extend(os.path.relpath(os.path.join(folder, name), self.good) for name in names)
+            for name in names:
+                path = os.path.join(folder, name)
+                found[os.path.relpath(path, self.good)] = files.read(path)
         return found
 
-    def go_back(self, wanted):
-        """Put the last good release back. Returns whether that was done and its services were started."""
-        good = {path: files.read(os.path.join(self.good, path)) for path in self._good_files()}
-        if not good or "compose.yaml" not in good:
+    def go_back(self):
+        """Put the last good release back and start it.
+
+        :returns: bool, whether it serves again. Never raises: what made the release fail is what has to be told.
+        """
+        good = self._good_files()
+        record = json.loads(good.pop(GOOD_RECORD, b"{}").decode("utf-8"))
+        if not record:
             return False
-        if all(good.get(path) == content for path, (content, unused) in wanted.items()) and len(good) == len(wanted):
-            return False
-        modes = {path: mode for path, (unused, mode) in wanted.items()}
-        for path, content in good.items():
-            mode = 0o600 if path.endswith(".env") else modes.get(path, 0o644)
-            files.make_directory(os.path.dirname(os.path.join(self.directory, path)), 0o755)
-            files.write(os.path.join(self.directory, path), content, mode)
-        for path in wanted:
-            if path not in good:
-                os.unlink(os.path.join(self.directory, path))
-        files.write(os.path.join(self.directory, ".dockyard.json"), json.dumps(sorted(good)).encode("utf-8"), 0o644)
-        names = [line.partition("=")[2].strip('"').split(":") for line in good[".env"].decode("utf-8").splitlines() if line.startswith("COMPOSE_FILE=")]
-        back = Compose(self._run, self.docker, self.name, self.directory, names[0] if names else self.compose_files)
         try:
-            back.up(sorted(back.hashes()), remove_orphans=True)
-        except ComposeError as error:
-            self.module.warn("%s: the last good release could not be started again: %s" % (self.name, self.redact(str(error))))
+            current = {path: files.read(os.path.join(self.directory, path)) for path in good}
+            if current == good and not self.stale(good):
+                # The release that failed is the last good one: there is nothing better to go back to.
+                return False
+            for path in self.stale(good):
+                os.unlink(os.path.join(self.directory, path))
+            for path, content in good.items():
+                uid = path.rpartition(".")[2] if path.startswith("secrets/") else ""
+                owner = (int(uid), int(uid)) if uid.isdigit() else None
+                files.make_directory(os.path.dirname(os.path.join(self.directory, path)), 0o700 if path.startswith("secrets/") else 0o755)
+                files.write(os.path.join(self.directory, path), content, int(record["modes"].get(path, "0600"), 8), owner)
+            files.write(os.path.join(self.directory, ".dockyard.json"), json.dumps(sorted(record["modes"])).encode("utf-8"), 0o644)
+            compose = Compose(self._run, self.docker, self.name, self.directory, record["compose_files"])
+            before = self.containers()
+            self.jobs = set(record["jobs"])
+            reasons = dict.fromkeys(record["services"], "changed")
+            orphans = sorted(set(container["service"] for container in before) - set(record["services"]))
+            deadline = time.monotonic() + self.params["timeout_seconds"]
+            self.walk(compose, record["services"], reasons, orphans, deadline)
+            self.await_ready(record["services"], deadline)
+        except (ReleaseError, ComposeError, DockerError, OSError, ValueError) as error:
+            self.module.warn("%s: the last good release could not be brought back: %s" % (self.name, self.redact(str(error))))
             return False
         return True
 
@@ -829,7 +887,8 @@ class Release:
         number = self.last_release().get("number", 0) + 1
         entry = {"number": number, "outcome": outcome, "revision": self.params["revision"], "environment": self.params["environment"],
                  "time_epoch_s": int(time.time()), "seconds": round(time.time() - self.started, 1), "by": self.params["released_by"],
-                 "services": reasons, "all_services": sorted(self.params["services"]), "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
+                 "services": reasons, "all_services": sorted(self.params["services"]),
+                 "jobs": sorted(self.jobs), "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
         if message:
             entry["message"] = message.splitlines()[0][:300]
         line = json.dumps(entry, sort_keys=True).encode("utf-8") + b"\n"
@@ -870,7 +929,7 @@ class Release:
 
 
 def main():
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "directory": {"type": "path", "required": True},
@@ -881,8 +940,7 @@ def main():
             "compose_files": {"type": "list", "elements": "str", "default": ["compose.yaml"]},
             "files": {"type": "list", "elements": "dict", "required": True, "options": {
                 "path": {"type": "str", "required": True},
-                # Env files hold what operators call secrets: none of this reaches the system log or -vvv.
-                "content": {"type": "str", "required": True, "no_log": True},
+                "content": {"type": "str", "required": True},
                 "mode": {"type": "str", "default": "0644"},
             }},
             "variables": {"type": "dict", "default": {}},
@@ -913,8 +971,6 @@ def main():
             "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
         },
         supports_check_mode=True,
-        # Ansible writes the arguments to the system log; texts of several lines slip through its masking there.
-        no_log=True,
     )
     release = Release(module)
     try:

@@ -66,7 +66,7 @@ def test_logs_are_rotated(root):
 
 
 def test_the_container_came_back(root):
-    for _ in range(20):
+    for _unused in range(20):
         if docker(root, "inspect --format '{{.State.Status}}' keeper") == "running":
             break
         time.sleep(0.5)

@@ -92,7 +92,7 @@ def test_only_nginx_publishes(root):
 def test_containers_have_no_power(root):
     for name, user in (("app", "1000:1000"), ("db", "999:999"), ("nginx", "101:101")):
         found = inspect(root, "inventory-%s-1" % name)
-        assert found["Config"]["User"].split(":")[0] == user.split(":")[0]
+        assert found["Config"]["User"].split(":")[0] == user.split(":", maxsplit=1)[0]
         assert found["HostConfig"]["ReadonlyRootfs"] is True
         assert found["HostConfig"]["CapDrop"] == ["ALL"] and not found["HostConfig"]["Privileged"]
         assert "no-new-privileges:true" in found["HostConfig"]["SecurityOpt"]

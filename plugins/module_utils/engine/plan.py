@@ -522,7 +522,7 @@ class _Plan:
         if upgrade:
             everything = [name for part in ("engine", "compose", "buildx") for name in parts[part]]
             names = [name for name in everything if name in wanted or self._present(name)]
-        pinned = [name for name in self._versioned()] if self.settings.get("version") and self.manager == "apt" else []
+        pinned = self._versioned() if self.settings.get("version") and self.manager == "apt" else []
         pin = preferences(pinned, self.settings["version"]) if pinned else ""
         present_pin = ((self.facts.get("apt") or {}).get("pins") or {}).get(platforms.PIN_FILE)
         pin_differs = present_pin != (hashlib.sha256(pin.encode()).hexdigest() if pin else None)

@@ -34,6 +34,7 @@ class Done(NamedTuple):
 def run_command(argv: list[str], timeout_s: float, stdin: Optional[str] = None, environment: Optional[dict] = None) -> Done:
     """The only place that starts a program. ``stdin`` is a file's path; at the deadline the whole process group is ended."""
     with open(stdin or os.devnull, "rb") as given:
+        # pylint: disable-next=ansible-bad-function  # the whole process group has to end at the deadline
         process = subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C", **(environment or {})),
                                    start_new_session=True)
         try:

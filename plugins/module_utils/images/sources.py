@@ -67,6 +67,7 @@ def run_git(arguments: list[str], authorization: Optional[tuple[str, str]] = Non
     if authorization:
         environment.update(GIT_CONFIG_COUNT="1", GIT_CONFIG_KEY_0=f"http.{authorization[0]}.extraHeader", GIT_CONFIG_VALUE_0=authorization[1])
     try:
+        # pylint: disable-next=ansible-bad-function  # runs on the controller too, where there is no AnsibleModule
         done = subprocess.run([*_GIT, *arguments], stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=timeout_s,
                               start_new_session=True, check=False)
     except FileNotFoundError as problem:
@@ -322,6 +323,7 @@ class BlobReader:
 
     def __enter__(self) -> "BlobReader":
         environment = dict(os.environ, LC_ALL="C", GIT_NO_LAZY_FETCH="1")
+        # pylint: disable-next=ansible-bad-function  # a conversation, which run_command can't hold
         self._process = subprocess.Popen([*_GIT, "-C", self._repository, "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         return self
 

@@ -96,7 +96,8 @@ def up(pristine: bool = False) -> None:
 def start() -> None:
     """Start the supervisor, which outlives this program."""
     with (folder() / "supervisor.log").open("ab") as log:
-        subprocess.Popen([sys.executable, "-B", str(pathlib.Path(__file__).resolve()), "_supervise"], stdin=subprocess.DEVNULL,  # pylint: disable=consider-using-with
+        subprocess.Popen([sys.executable, "-B", str(pathlib.Path(__file__).resolve()), "_supervise"],  # pylint: disable=consider-using-with
+                         stdin=subprocess.DEVNULL,
                          stdout=log, stderr=log, start_new_session=True, close_fds=True)
     shell.wait_for("the arm64 machine starts", lambda: firmware.running(folder()), 20)
 

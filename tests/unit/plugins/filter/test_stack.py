@@ -77,8 +77,9 @@ def test_variables_of():
 
 
 @pytest.mark.parametrize("state, health, status, well", [
-    ("running", "healthy", "Up 2 minutes (healthy)", True), ("running", None, "Up 2 minutes", True), ("running", "unhealthy", "Up 2 minutes (unhealthy)", False),
-    ("running", "starting", "Up 2 seconds (health: starting)", False), ("exited", None, "Exited (0) 3 minutes ago", True),
+    ("running", "healthy", "Up 2 minutes (healthy)", True), ("running", None, "Up 2 minutes", True),
+    ("running", "unhealthy", "Up 2 minutes (unhealthy)", False),
+    ("running", "starting", "Up 2 seconds (health: starting)", False), ("exited", None, "Exited (0) 3 minutes ago", False),
     ("exited", None, "Exited (137) 3 minutes ago", False), ("restarting", None, "Restarting (1) 3 seconds ago", False), ("created", None, "Created", False),
 ])
 def test_stacks_of_facts(state, health, status, well):
@@ -88,6 +89,13 @@ def test_stacks_of_facts(state, health, status, well):
     found = stack.stacks_of_facts(facts)["shop"]
     assert (found["healthy"], found["wanted"]) == (int(well), 1) and list(found["services"]) == ["web"]
     assert (found["release"], found["revision"], found["environment"], found["changed"]) == (4, "r1", "staging", False)
+
+
+@pytest.mark.parametrize("status, well", [("Exited (0) 3 minutes ago", 1), ("Exited (1) 3 minutes ago", 0)])
+def test_stacks_of_facts_knows_jobs(status, well):
+    container = {"project": "shop", "service": "once", "state": "exited", "health": None, "status": status, "image": "web:1", "oneoff": False}
+    facts = {"releases": {"shop": {"all_services": ["once"], "jobs": ["once"]}}, "containers": [container]}
+    assert stack.stacks_of_facts(facts)["shop"]["healthy"] == well
 
 
 def test_stacks_of_facts_misses_a_service_without_a_container():

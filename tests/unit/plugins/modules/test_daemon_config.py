@@ -107,7 +107,7 @@ def test_refused_by_dockerd(host):
 
 
 def test_malformed_file(host):
-    host.has('{\n  "debug": true,\n}\n')
+    host.has('{\n  "debug": true,\nlog}\n')
     result = host.run(config={"debug": False})
     assert result["failed"] and (result["line"], result["column"]) == (3, 1) and "nothing was changed" in result["msg"]
     assert host.files() == ["daemon.json"]

@@ -288,7 +288,8 @@ def run(host, capsys):
 
     def call(given=None, check=False, diff=False, **changes):
         del host.calls[:]
-        args = dict(given or options(host, **changes), _ansible_check_mode=check, _ansible_diff=diff, _ansible_remote_tmp=os.path.join(host.folder, "remote"),
+        args = dict(given or options(host, **changes), _ansible_no_log=False,
+                    _ansible_check_mode=check, _ansible_diff=diff, _ansible_remote_tmp=os.path.join(host.folder, "remote"),
                     _ansible_tmpdir=os.path.join(host.folder, "remote"))
         os.makedirs(os.path.join(host.folder, "remote"), exist_ok=True)
         capsys.readouterr()
@@ -469,11 +470,22 @@ def test_what_does_not_get_healthy_goes_back_to_the_last_good_files(host, run):
     after = host.contents()
     ledger = [path for path in after if path.endswith("shop.jsonl")]
     assert {path: entry for path, entry in after.items() if path not in ledger} == {path: entry for path, entry in good.items() if path not in ledger}
-    assert host.calls[-2:] == ["config --hash", "up, remove orphans db web"]
+    # Level by level, as forward: the database is waited for before what depends on it.
+    assert [call for call in host.calls if call.startswith("up")][-2:] == ["up db", "up web"] and host.calls[-1] == "GET containers"
     assert host.load()["web"]["hash"] == "label-of-" + host.hashes(host.directory, ["compose.yaml"])["web"]
     assert [(entry["outcome"], entry["revision"]) for entry in host.ledger()] == [("released", "r1"), ("failed", "r2")]
     host.sick = {}
     assert run()["changed"] is False
+
+
+def test_the_way_back_has_the_secrets_of_the_good_release(host, run):
+    given = options(host, secrets=[{"name": "token", "source": "given", "value": "good-hush", "readers": [ME]}])
+    run(given)
+    host.sick = {"web": 10 ** 9}
+    answer = run(dict(given, secrets=[{"name": "token", "source": "given", "value": "bad-hush", "readers": [ME]}]))
+    assert answer["failed"] is True
+    secret = host.contents()["etc/stacks/shop/secrets/token.%d" % ME]
+    assert secret[1] == b"good-hush" and "600" in str(secret[0])
 
 
 def test_a_failure_has_the_health_output_and_the_log_of_who_failed(host, run):

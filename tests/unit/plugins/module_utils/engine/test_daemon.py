@@ -61,7 +61,7 @@ def test_action(before, after, action):
     assert daemon.action(before, after) == action
 
 
-@pytest.mark.parametrize("text, line, column", [("{\n  \"a\": 1,\n}", 3, 1), ("{\"a\" 1}", 1, 6), ("[]", 1, 1)])
+@pytest.mark.parametrize("text, line, column", [("{\n  \"a\": 1,\nb}", 3, 1), ("{\"a\" 1}", 1, 6), ("[]", 1, 1)])
 def test_malformed_says_where(text, line, column):
     with pytest.raises(daemon.MalformedConfig) as caught:
         daemon.parse(text)

@@ -32,7 +32,7 @@ DOCUMENT = {
     "volumes": {"data": None},
     "secrets": {"token_web": {"file": "./secrets/token.5"}, "token_db": {"file": "./secrets/token.6"}},
 }
-PRESENT = ["web/Dockerfile", "conf/web.conf"]
+PRESENT = ("web/Dockerfile", "conf/web.conf")
 
 
 def check(change=None, present=PRESENT):
