@@ -62,6 +62,12 @@ def read_yaml(path):
     return document
 
 
+def known_stacks(folders):
+    """The names of all stacks in the folders, sorted."""
+    return sorted(set(entry for folder in folders if os.path.isdir(folder) for entry in os.listdir(folder)
+                      if os.path.isfile(os.path.join(folder, entry, "stack.yml"))))
+
+
 def find_stack(name, folders):
     """The folder of a stack: the first of the folders that has it.
 
@@ -70,9 +76,7 @@ def find_stack(name, folders):
     for folder in folders:
         if os.path.isfile(os.path.join(folder, name, "stack.yml")):
             return os.path.join(folder, name)
-    known = sorted(set(entry for folder in folders if os.path.isdir(folder) for entry in os.listdir(folder)
-                       if os.path.isfile(os.path.join(folder, entry, "stack.yml"))))
-    raise StackProblems([plan.problem("dockyard_stacks", "the unknown stack '%s'" % name, "one of: %s" % ", ".join(known),
+    raise StackProblems([plan.problem("dockyard_stacks", "the unknown stack '%s'" % name, "one of: %s" % ", ".join(known_stacks(folders)),
                                       "correct dockyard_stacks, or add the folder of your stacks to dockyard_stack_path")])
 
 
@@ -121,6 +125,8 @@ class ActionModule(ActionBase):
         if isinstance(stacks, str):
             stacks = [name.strip() for name in stacks.split(",") if name.strip()]
         folders = [os.path.abspath(os.path.expanduser(path)) for path in args.get("stack_path") or []] + [BUILTIN]
+        if stacks == ["all"]:
+            stacks = known_stacks(folders)
         if environment not in ENVIRONMENTS:
             problems.append(plan.problem("dockyard_environment", repr(environment), "one of: %s" % ", ".join(ENVIRONMENTS), "correct dockyard_environment"))
         for folder in folders[:-1]:
@@ -145,6 +151,8 @@ class ActionModule(ActionBase):
                                 "(docker_engine_reboot: allowed lets the role turn it on)"
                                 % (name, ", ".join(planned["limits_missing"]), ", ".join(planned["limits_missing"])))
         problems.extend(plan.port_conflicts(claims))
+        for name in sorted(set(facts.get("releases") or {}) - set(stacks)):
+            warnings.append("%s was released here and is not in dockyard_stacks any more; it is left as it is" % name)
         # Env files may hold what an operator calls a secret: never shown, whatever the verbosity.
         result.update(changed=False, stacks=plans, images=[entry for planned in plans for entry in planned["images"]],
                       problems=list(dict.fromkeys(problems)), notes=warnings, _ansible_verbose_override=True)

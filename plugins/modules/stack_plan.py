@@ -35,7 +35,7 @@ attributes:
 options:
   stacks:
     description:
-      - Names of the stacks that the host runs. A text with commas is split.
+      - Names of the stacks that the host runs. A text with commas is split; V(all) alone is every stack that is found.
     type: list
     elements: str
     required: true

@@ -4,7 +4,6 @@
 """The disks of the arm64 machine: Debian 13 in the shape of Raspberry Pi OS 13, kept by content."""
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pathlib
@@ -16,7 +15,7 @@ import time
 
 from aptrepo import debian
 from bedlib import aptsources, engine, identity, recipe, settings, shell
-from pi import firmware
+from pi import emulation, firmware
 
 NAME = "pi-arm64"
 MODEL = "Raspberry Pi 4 Model B Rev 1.4"
@@ -59,33 +58,6 @@ def cache() -> pathlib.Path:
     return settings.cache() / "pi"
 
 
-@contextlib.contextmanager
-def quick_emulation():
-    """Let arm64 programs run by trixie's QEMU, 3 to 5 times faster than bookworm's, until the block ends.
-
-    binfmt_misc asks the newest registration first; the one of the machine stays as it is.
-    """
-    rule = pathlib.Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
-    if os.uname().machine in ("aarch64", "arm64") or not rule.exists():
-        yield
-        return
-    program = cache() / "qemu-aarch64"
-    if not program.exists():
-        cache().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache(), prefix="work-") as name:
-            work = pathlib.Path(name)
-            deb = debian.Fetcher(work / "apt", RELEASE, "amd64").download(["qemu-user"], work)["qemu-user"]
-            shell.run(["dpkg-deb", "-x", deb, work / "qemu"])
-            (work / "qemu/usr/bin/qemu-aarch64").rename(program)
-    _empty, _name, kind, offset, magic, mask, _interpreter, _flags = rule.read_text(encoding="utf-8").strip().split(":")
-    name = f"bed-{os.getpid()}"
-    shell.run(shell.as_root(["tee", engine.BINFMT / "register"]), stdin=":".join(("", name, kind, offset, magic, mask, str(program), "OF")))
-    try:
-        yield
-    finally:
-        shell.run(shell.as_root(["tee", engine.BINFMT / name]), stdin="-1", check=False)
-
-
 def _root_tar() -> pathlib.Path:
     """The root file system as a tar, made by mmdebstrap when its recipe or the mirror's name changed."""
     mirrors = debian.mirrors()
@@ -105,7 +77,7 @@ def _root_tar() -> pathlib.Path:
         argv = ["mmdebstrap", "--arch=arm64", "--variant=minbase", "--format=tar", f"--include={','.join(PACKAGES)}", f"--keyring={aptsources.KEYRING}"]
         argv += [f'--aptopt={key} "{value}"' for key, value in {**options, "Acquire::Languages": "none"}.items()]
         argv += ["--essential-hook=" + ESSENTIAL_HOOK % {"hook": folder / "initramfs-hook"}, "--customize-hook=" + CUSTOMIZE_HOOK]
-        with quick_emulation():
+        with emulation.quick():
             shell.run_logged(shell.as_root([*argv, RELEASE, folder / "root.tar", *sources]), "pi-root")
         _own(folder / "root.tar")
         beside = target.with_suffix(".part")

@@ -14,7 +14,7 @@ import time
 
 from bedlib import aptsources, base_images, docker, engine, identity, recipe, registry, settings, shell
 from aptrepo import debian
-from pi import disk
+from pi import emulation
 
 ARCHITECTURE = "arm64"
 PLATFORM = f"linux/{ARCHITECTURE}"
@@ -117,7 +117,7 @@ def ensure() -> None:
     identity.ensure()
     base_images.ensure(quiet=True)
     official = base_images.official_reachable()
-    with shell.locked("pi-images"), disk.quick_emulation():
+    with shell.locked("pi-images"), emulation.quick():
         for image in base_images.BASE_IMAGES:
             begun = time.monotonic()
             pushed = publish(local(image, official), image)

@@ -337,3 +337,15 @@ def test_the_built_in_stacks_are_planned_without_problems(shelf, environment):
         result = plan(shelf, {"dockyard_secrets_%s" % name.replace("-", "_"): given}, stacks=[name], stack_path=[], environment=environment)
         assert result["problems"] == []
         assert set(result["stacks"][0]["image_variables"]) == {definitions.variable_of(service) for service in result["stacks"][0]["services"]}
+
+
+def test_all_is_every_stack_that_is_found(shelf):
+    shelf.put("second", lambda stack: stack["settings"]["PORT"].update(default=8444))
+    names = [entry["name"] for entry in plan(shelf, dict(GIVEN, dockyard_secrets_second={"licence": "x"}), stacks=["all"])["stacks"]]
+    assert "my-shop" in names and "second" in names and "inventory" in names
+
+
+def test_a_released_stack_that_is_not_wanted_any_more_is_told_and_left(shelf):
+    result = plan(shelf, dict(GIVEN), facts(releases={"my-shop": {"number": 3}, "old": {"number": 1}}))
+    assert result["problems"] == [] and [note for note in result["notes"] if "old was released here" in note]
+    assert not [note for note in result["notes"] if "my-shop was" in note]
