@@ -424,10 +424,14 @@ class ActionModule(ActionBase):
         os.makedirs(folder, mode=0o700, exist_ok=True)
         controller = self._controller(cache)
         token = secrets.token_hex(6)
-        with open(os.path.join(folder, token), "w", encoding="utf-8") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as held:
+            # A file without a lock is a dead run's and gets removed, so nobody may look between the making and the locking.
+            with sources.exclusive(f"{folder}.lock"):
+                stream = held.enter_context(open(os.path.join(folder, token), "w", encoding="utf-8"))
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                active = self._active(folder, token)
             try:
-                yield {"controller": controller, "token": token, "active": self._active(folder, token), "remote_user": self._connection_user()}
+                yield {"controller": controller, "token": token, "active": active, "remote_user": self._connection_user()}
             finally:
                 os.unlink(stream.name)
 

@@ -19,7 +19,10 @@ from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.schema impor
 
 try:
     from ansible.template import trust_as_template
-except ImportError:  # ansible-core before 2.19 has no trust model; every text may be a template
+    _AS_TEXT = {}
+except ImportError:  # ansible-core before 2.19 has no trust model, every text may be a template; and it makes data of text that looks like JSON
+    _AS_TEXT = {"convert_data": False}
+
     def trust_as_template(value):
         """The text as it is."""
         return value
@@ -124,7 +127,10 @@ class ActionModule(ActionBase):
         stacks = args.get("stacks") or []
         if isinstance(stacks, str):
             stacks = [name.strip() for name in stacks.split(",") if name.strip()]
-        folders = [os.path.abspath(os.path.expanduser(path)) for path in args.get("stack_path") or []] + [BUILTIN]
+        folders = args.get("stack_path") or []
+        if isinstance(folders, str):
+            folders = [path.strip() for path in folders.split(",") if path.strip()]
+        folders = [os.path.abspath(os.path.expanduser(path)) for path in folders] + [BUILTIN]
         if stacks == ["all"]:
             stacks = known_stacks(folders)
         if environment not in ENVIRONMENTS:
@@ -210,8 +216,14 @@ class ActionModule(ActionBase):
                 problems.append(plan.problem("%s, secret %s" % (name, secret), "no value", entry.get("description", "a value"),
                                              "set dockyard_secrets_%s.%s (from ansible-vault)" % (name.replace("-", "_"), secret)))
         for secret in sorted(set(secrets_given) - set(definition.get("secrets", {}))):
-            problems.append(plan.problem("%s, dockyard_secrets_%s" % (name, name), "the unknown secret %s" % secret,
+            problems.append(plan.problem("%s, dockyard_secrets_%s" % (name, name.replace("-", "_")), "the unknown secret %s" % secret,
                                          "one of: %s" % (", ".join(sorted(definition.get("secrets", {}))) or "none"), "correct it"))
+        if tls["key"] and bool(secrets_given.get(tls["key"])) != bool(secrets_given.get(tls["certificate"])):
+            # The other half would be the one on the host, or one just made: a pair that no server takes.
+            there, lacking = (tls["key"], tls["certificate"]) if secrets_given.get(tls["key"]) else (tls["certificate"], tls["key"])
+            problems.append(plan.problem("%s, dockyard_secrets_%s" % (name, name.replace("-", "_")), "%s without %s" % (there, lacking),
+                                         "both (a given certificate), or neither (a self-signed one)", "set dockyard_secrets_%s.%s"
+                                         % (name.replace("-", "_"), lacking)))
         problems += plan.check_host(definition, facts, settings)
 
         contents, files = {}, []
@@ -266,7 +278,7 @@ class ActionModule(ActionBase):
         """A template of the stack's folder, rendered; the text as it is when it can't be."""
         templar = self._templar.copy_with_new_env(available_variables=variables)
         try:
-            return templar.template(trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False)
+            return str(templar.template(trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False, **_AS_TEXT))
         except Exception as error:  # pylint: disable=broad-except
             problems.append("%s: the template cannot be rendered: %s; it sees: %s" % (path, error, ", ".join(sorted(variables))))
             return text

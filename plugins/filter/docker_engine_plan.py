@@ -10,7 +10,33 @@ import os
 import re
 
 from ansible.errors import AnsibleFilterError
+from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_list
 from ansible_collections.dockyard.fleet.plugins.module_utils.engine import plan as engine
+
+
+# Role variables of -e and of INI inventories are text whatever argument_specs says: "false" would be true, and "admin" five users.
+_TYPES = (
+    (check_type_bool, ("upgrade", "remove_conflicting", "recommends")),
+    (check_type_list, ("registry_mirrors", "insecure_registries", "dns", "ca_certificates", "users")),
+    (check_type_dict, ("daemon", "proxy", "compose_artifact", "buildx_artifact")),
+)
+
+
+def _typed(settings, refuse):
+    """The settings with booleans, lists and mappings that came as text in their own types; numbers where a text is wanted as text."""
+    typed = dict(settings)
+    for convert, names in _TYPES:
+        for name in names:
+            if not isinstance(typed.get(name), (str, int)) or isinstance(typed[name], bool):
+                continue
+            try:
+                typed[name] = convert(typed[name]) if typed[name] != "" else None
+            except TypeError as error:
+                refuse.append("docker_engine_%s: found %r; %s; correct it" % (name, typed[name], error))
+                typed[name] = None
+    if isinstance(typed.get("version"), (int, float)):
+        typed["version"] = str(typed["version"])
+    return typed
 
 
 def _read(path):
@@ -100,7 +126,7 @@ def docker_engine_plan(facts, settings, probe=None):
         raise AnsibleFilterError("docker_engine_plan: found facts of schema %r; needed those of dockyard.fleet.host_facts, schema 1" % (
             facts.get("schema") if isinstance(facts, dict) else type(facts).__name__))
     refuse = []
-    prepared = _prepared(settings, refuse)
+    prepared = _prepared(_typed(settings, refuse), refuse)
     decided = engine.plan(facts, prepared, _answer(probe))
     decided["refuse"] = refuse + decided["refuse"]
     return decided

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.proof import problems_of_answer, secrets_for_release, tls_is_due
 
 
@@ -31,8 +32,14 @@ def stack_answer_problems(answer, entry):
 def stack_image_variables(plan, images):
     """The Compose variables of a plan's images: ``{APP_IMAGE: reference}``."""
     found = (images or {}).get(plan["name"]) or {}
-    declared = dict((entry["name"], entry["reference"]) for entry in plan["images"])
-    return dict((variable, (found.get(name) or {}).get("reference") or declared[name]) for variable, name in plan["image_variables"].items())
+    # A build's exact reference is known only by role images; its repository alone would be another image, or none.
+    references = dict((entry["name"], entry["reference"]) for entry in plan["images"] if entry["how"] == "pull")
+    references.update((name, entry["reference"]) for name, entry in found.items() if (entry or {}).get("reference"))
+    missing = sorted(set(plan["image_variables"].values()) - set(references))
+    if missing:
+        raise AnsibleFilterError("%s: found no reference of the built image(s) %s; needed the result of role images; give it as stack_images, "
+                                 "and don't leave the tag images out" % (plan["name"], ", ".join(missing)))
+    return dict((variable, references[name]) for variable, name in plan["image_variables"].items())
 
 
 def stack_summary(results, plans):
@@ -49,16 +56,6 @@ def stack_summary(results, plans):
             "release": (result.get("release") or {}).get("number"),
         }
     return summary
-
-
-def variables_of(names, prefix, variables):
-    """The variables ``<prefix>_<name>`` that exist, by name; a ``-`` in a name is a ``_`` in its variable."""
-    found = {}
-    for name in names:
-        variable = "%s_%s" % (prefix, name.replace("-", "_"))
-        if variable in variables:
-            found[name] = variables[variable]
-    return found
 
 
 def stacks_of_facts(facts):
@@ -89,5 +86,5 @@ class FilterModule:
         return {
             "stack_tls_due": stack_tls_due, "stack_secrets": stack_secrets, "stack_answer_problems": stack_answer_problems,
             "stack_image_variables": stack_image_variables, "stack_summary": stack_summary,
-            "variables_of": variables_of, "stacks_of_facts": stacks_of_facts,
+            "stacks_of_facts": stacks_of_facts,
         }

@@ -41,7 +41,7 @@ options:
     required: true
   stack_path:
     description:
-      - Folders on the controller with stacks of your own, searched in this order before the built-in ones.
+      - Folders on the controller with stacks of your own, searched in this order before the built-in ones. A text with commas is split.
     type: list
     elements: path
     default: []

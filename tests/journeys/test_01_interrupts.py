@@ -79,8 +79,8 @@ def test_in_the_middle_of_compose_up(converged, tmp_path):
     host.whole()
 
     # Now in the very moment in which the earlier application is told to stop.
-    stopping = ("docker events --filter event=kill --filter container=inventory-app-1 --format x"
-                " | { read -r unused; pkill -KILL -f '[d]ocker events'; }")
+    stopping = ("docker events --filter event=kill --filter container=inventory-app-1 --format x > /tmp/events & watch=$!;"
+                " until [ -s /tmp/events ]; do sleep 0.02; done; kill $watch; rm /tmp/events")
     with Poll(host) as poll:
         moment = converged.deploy_and_kill(stopping, *words)
         host.sh(KILL_WORKERS)

@@ -86,7 +86,8 @@ def free_bytes(path: str) -> int:
 def repository_lock(repository: str, timeout_s: float) -> Iterator[None]:
     """One build of a repository at a time: the build of a run whose controller was killed may still go on. Raises ImagesError."""
     folder = _LOCKS if os.geteuid() == 0 else os.path.join(os.path.expanduser("~"), ".cache", "dockyard", "locks")
-    os.makedirs(folder, mode=0o755, exist_ok=True)
+    # Closed: who may open a lock file, if only to read, could hold it.
+    os.makedirs(folder, mode=0o700, exist_ok=True)
     name = hashlib.sha256(repository.encode()).hexdigest()[:16]
     with open(os.path.join(folder, f"image-{name}.lock"), "a+", encoding="utf-8") as stream:
         deadline = time.monotonic() + timeout_s

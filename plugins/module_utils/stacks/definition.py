@@ -123,7 +123,9 @@ def cross_check(definition, documents, present):
             problems.append("images/%s: needed exactly one of build and pull" % name)
         elif "build" in image:
             path = posixpath.join(image["build"]["recipe"], image["build"].get("dockerfile", "Dockerfile"))
-            if not present(path):
+            if any(posixpath.normpath(part).split("/")[0] in ("..", "") for part in (image["build"]["recipe"], path)):
+                problems.append("images/%s/build: %s leaves the stack's folder" % (name, path))
+            elif not present(path):
                 problems.append("images/%s/build: no file %s in the stack's folder" % (name, path))
             if image["build"].get("source", True) and "source" not in definition:
                 problems.append("images/%s/build: builds from the application's source, but the stack names none; add `source`, or `source: false` here" % name)

@@ -257,3 +257,21 @@ def test_a_run_that_lives_is_known_and_a_dead_one_forgotten(tmp_path):
             assert sorted(second["active"]) == sorted([first["token"], second["token"]])
             assert first["controller"] == second["controller"] and first["token"] != second["token"] and second["remote_user"] == "admin"
     assert os.listdir(tmp_path / "active") == []
+
+
+def test_no_run_looks_between_the_making_and_the_locking_of_another(tmp_path, monkeypatch):
+    plugin = action.ActionModule.__new__(action.ActionModule)
+    plugin._connection = Remote()
+    real, seen_locked = action.fcntl.flock, []
+
+    def flock(stream, how):
+        if how == action.fcntl.LOCK_EX:
+            with open(tmp_path / "active.lock", encoding="utf-8") as lock:
+                with pytest.raises(BlockingIOError):
+                    real(lock, action.fcntl.LOCK_EX | action.fcntl.LOCK_NB)
+            seen_locked.append(os.listdir(tmp_path / "active"))
+        return real(stream, how)
+
+    monkeypatch.setattr(action.fcntl, "flock", flock)
+    with plugin._token(str(tmp_path)) as run_of_it:
+        assert seen_locked == [[run_of_it["token"]]]

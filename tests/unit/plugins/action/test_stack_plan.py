@@ -266,6 +266,9 @@ def test_wrong_architecture(shelf):
     ({"dockyard_settings_my_shop": {"PORT": "http"}}, "setting PORT: found 'http'; needed a whole number"),
     ({"dockyard_settings_my_shop": ["PORT=1"]}, "dockyard_settings_my_shop: found list; needed dict; correct dockyard_settings_my_shop"),
     ({"dockyard_env_my_shop": {"wbe": {}}}, "the unknown service wbe"),
+    ({"dockyard_secrets_my_shop": {"licence": "x", "lience": "x"}}, "my-shop, dockyard_secrets_my_shop: found the unknown secret lience"),
+    ({"dockyard_secrets_my_shop": {"licence": "x", "crt": "PEM"}}, "found crt without key; needed both (a given certificate), or neither"),
+    ({"dockyard_secrets_my_shop": {"licence": "x", "key": "PEM"}}, "found key without crt; needed both"),
     ({"dockyard_source_my_shop": "/no/such/folder"},
      "found no directory /no/such/folder on the controller; needed a directory with the application's source, or a git URL"),
 ])
@@ -300,6 +303,30 @@ def test_a_stack_and_its_compose_files_disagree(shelf):
     document["services"]["extra"] = {"image": "x"}
     shelf.put(compose=document)
     only(plan(shelf), "images: the service 'extra' of compose.yaml has no entry")
+
+
+@pytest.mark.parametrize("text", ['{"port": {{ settings.PORT }}}\n', "[{{ settings.PORT }}]", "{{ settings.PORT | int }}", "{{ ['a'] }}"])
+def test_a_template_stays_text(shelf, text):
+    (shelf.folder / "my-shop" / "conf" / "web.conf").write_text(text)
+    result = plan(shelf)
+    content = [entry["content"] for entry in result["stacks"][0]["files"] if entry["path"] == "conf/web.conf"][0]
+    assert result["problems"] == [] and content == text.replace("{{ settings.PORT }}", "8443").replace("{{ settings.PORT | int }}", "8443").replace(
+        "{{ ['a'] }}", "['a']")
+
+
+def test_folders_as_text(shelf, tmp_path):
+    (tmp_path / "more").mkdir()
+    assert plan(shelf, stack_path="%s, %s" % (tmp_path / "more", shelf.folder))["problems"] == []
+
+
+@pytest.mark.parametrize("build", [{"recipe": "../other"}, {"recipe": "web/../.."}, {"recipe": "web", "dockerfile": "../../Dockerfile"},
+                                   {"recipe": "web", "dockerfile": "/Dockerfile"}])
+def test_a_recipe_outside_of_the_stack(shelf, build):
+    (shelf.folder / "other").mkdir()
+    for folder in (shelf.folder, shelf.folder / "other", shelf.folder / "my-shop"):
+        (folder / "Dockerfile").write_text("FROM x\n")
+    shelf.put(change=lambda stack: stack["images"]["web"].update(build=build))
+    only(plan(shelf), "images/web/build: ", "leaves the stack's folder")
 
 
 def test_a_template_that_cannot_be_rendered(shelf):

@@ -39,6 +39,20 @@ def test_certificates(tmp_path):
     assert "no PEM certificate" in refused[0] and "No such file" in refused[1] and "two files that become dockyard-my-ca.crt" in refused[2]
 
 
+@pytest.mark.parametrize("settings, same_as", [
+    ({"upgrade": "false"}, {}), ({"upgrade": "no", "recommends": "False"}, {}), ({"upgrade": "true"}, {"upgrade": True}), ({"upgrade": 1}, {"upgrade": True}),
+    ({"users": "admin,pi"}, {"users": ["admin", "pi"]}), ({"users": ""}, {}), ({"dns": "192.0.2.1"}, {"dns": ["192.0.2.1"]}),
+    ({"daemon": '{"debug": true}'}, {"daemon": {"debug": True}}), ({"version": 26}, {"version": "26"}),
+])
+def test_variables_that_came_as_text(settings, same_as):
+    assert filters.docker_engine_plan(FACTS, dict(settings, source="distribution")) == filters.docker_engine_plan(FACTS, dict(same_as, source="distribution"))
+
+
+def test_a_text_that_is_no_value_of_its_setting():
+    refused = filters.docker_engine_plan(FACTS, {"source": "distribution", "upgrade": "perhaps", "daemon": "debug"})["refuse"]
+    assert len(refused) == 2 and "docker_engine_upgrade: found 'perhaps'" in refused[0] and "docker_engine_daemon: found 'debug'" in refused[1]
+
+
 def test_artifact_digest(tmp_path):
     plugin = tmp_path / "docker-compose"
     plugin.write_bytes(b"x")

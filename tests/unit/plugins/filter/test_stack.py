@@ -7,18 +7,19 @@ import time
 
 import pytest
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.dockyard.fleet.plugins.filter import stack
 
 PLAN = {"name": "shop", "environment": "production", "revision": "r1", "urls": ["https://h/"], "jobs": ["init"], "services": ["db", "init", "web"],
         "limits_missing": ["memory"],
         "tls": {"certificate": "crt", "key": "key"}, "secrets": [{"name": "crt", "source": "tls_certificate"}, {"name": "token", "source": "generated"}],
         "image_variables": {"WEB_IMAGE": "app", "JOB_IMAGE": "app", "DB_IMAGE": "db"},
-        "images": [{"name": "app", "reference": "dockyard/shop-app"}, {"name": "db", "reference": "db:1"}]}
+        "images": [{"name": "app", "how": "build", "reference": "dockyard/shop-app"}, {"name": "db", "how": "pull", "reference": "db:1"}]}
 
 
 def test_all_filters_are_there():
     assert sorted(stack.FilterModule().filters()) == [
-        "stack_answer_problems", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "stacks_of_facts", "variables_of"]
+        "stack_answer_problems", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "stacks_of_facts"]
 
 
 def test_tls_due_is_asked_of_each_plan_with_its_own_facts_and_secrets():
@@ -49,11 +50,16 @@ def test_answer_problems(answer, problems):
 
 @pytest.mark.parametrize("images, wanted", [
     ({"shop": {"app": {"reference": "dockyard/shop-app:1f"}}}, {"WEB_IMAGE": "dockyard/shop-app:1f", "JOB_IMAGE": "dockyard/shop-app:1f", "DB_IMAGE": "db:1"}),
-    ({"other": {"app": {"reference": "x"}}}, {"WEB_IMAGE": "dockyard/shop-app", "JOB_IMAGE": "dockyard/shop-app", "DB_IMAGE": "db:1"}),
-    (None, {"WEB_IMAGE": "dockyard/shop-app", "JOB_IMAGE": "dockyard/shop-app", "DB_IMAGE": "db:1"}),
+    ({"shop": {"app": {"reference": "a:1"}, "db": {"reference": "db:2"}}}, {"WEB_IMAGE": "a:1", "JOB_IMAGE": "a:1", "DB_IMAGE": "db:2"}),
 ])
 def test_image_variables(images, wanted):
     assert stack.stack_image_variables(PLAN, images) == wanted
+
+
+@pytest.mark.parametrize("images", [None, {"other": {"app": {"reference": "x"}}}, {"shop": {"db": {"reference": "db:1"}}}, {"shop": {"app": None}}])
+def test_a_build_without_its_reference_is_refused(images):
+    with pytest.raises(AnsibleFilterError, match=r"shop: found no reference of the built image\(s\) app; .* stack_images"):
+        stack.stack_image_variables(PLAN, images)
 
 
 def test_summary():
@@ -69,11 +75,6 @@ def test_summary():
         "shop": dict(common, revision="r1", services=services, healthy=2, changed=True, changed_services={"web": "changed"}, release=3),
         "blog": dict(common, revision="r9", services={}, healthy=0, changed=False, changed_services={}, release=None)}
     assert stack.stack_summary([], plans) == {}
-
-
-def test_variables_of():
-    variables = {"dockyard_secrets_my_shop": {"a": 1}, "dockyard_secrets_blog": {}, "dockyard_env_wiki": {}}
-    assert stack.variables_of(["my-shop", "blog", "wiki"], "dockyard_secrets", variables) == {"my-shop": {"a": 1}, "blog": {}}
 
 
 @pytest.mark.parametrize("state, health, status, well", [
