@@ -110,7 +110,8 @@ ansible_test() {
     if ! (cd "$home" && PATH="$cache/pythons:$2:$PATH" "$2/ansible-test" sanity --local --color no --truncate 0 >"$log" 2>&1); then
         say_wrong "ansible-test, $1" "$log" '^(ERROR|FATAL)'
     fi
-    { grep -oE 'Skipping .*sanity test.*' "$log" || true; } >"$log.skipped"
+    # A Python that is not there is no news: those that are get named.
+    { grep -E 'Skipping sanity test|Required program' "$log" | grep -v 'could not be found' || true; } >"$log.skipped"
 }
 
 # 1. The tarball, built as a user builds it: in the work tree with everything that lies there.
@@ -214,7 +215,7 @@ cat "$beside"
 
 # 7. What was said, by whom.
 [ "$failed" = 0 ] || { echo "sanity: found problems"; exit 1; }
-skipped=$(cat "$cache"/logs/core-*.skipped | sed -E 's/.*sanity test "?([a-z-]+)"?.*/\1/' | sort -u | xargs)
+skipped=$(grep -hoE '"[^"]+"' "$cache/logs/core-$core.skipped" | tr -d '"' | sort -u | xargs || true)
 {
     echo "$key"
     if [ -n "$newest" ]; then

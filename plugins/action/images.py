@@ -141,7 +141,7 @@ class BuildItem:
             raise ImagesError(f"{self.where}, {named}", str(problem), "patterns as Docker takes them", "that file") from problem
         try:
             entries = self.source.scan(matcher, (context.RECIPE_FOLDER, ".dockerignore")) if self.source else []
-            overlay = self._overlay.scan(ignore.Matcher([]), (".dockerignore", f"{self.dockerfile}.dockerignore"))
+            overlay = self._overlay.scan(RECIPE_IGNORE, (".dockerignore", f"{self.dockerfile}.dockerignore"))
         except (OSError, ValueError) as problem:
             raise ImagesError(self.where, f"a source that cannot be read: {problem}", "readable files and links only",
                               "the source, or its .dockerignore") from problem
@@ -203,6 +203,10 @@ class BuildItem:
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(revision.committed_s)) if revision.committed_s is not None else None
             known = {"commit": revision.commit, "created": created, "url": revision.url, "version": plan.version_of(self._ref, revision.commit)}
         return plan.image_labels(self.stack, self.name, decision.content, self.hash, decision.bases, self.labels, known, built_at)
+
+
+# What Python leaves beside our own scripts when somebody runs their tests is no part of a recipe.
+RECIPE_IGNORE = ignore.Matcher(["**/__pycache__", "**/*.pyc", "**/.DS_Store"])
 
 
 class ActionModule(ActionBase):

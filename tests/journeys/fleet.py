@@ -38,7 +38,7 @@ class Run:
     def __init__(self, code: int, output: str):
         self.code, self.output = code, output
         self.changed = {row[0]: int(row[2]) for row in RECAP.findall(output)}
-        self.failures = len(re.findall(r"^fatal: ", output, re.MULTILINE))
+        self.failures = sum(int(row[3]) + int(row[4]) for row in RECAP.findall(output))
 
     def good(self) -> Run:
         """The run itself; fails the test when the run failed."""
@@ -102,7 +102,7 @@ class Host:
             "containers": self.sh("docker ps -aq --no-trunc | xargs -r docker inspect -f '{{.Name}} {{.Id}} {{.State.StartedAt}} {{.State.Status}}' | sort"),
             "images": self.sh("docker image ls -a --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' | sort"),
             "volumes": self.sh("docker volume ls -q | sort; docker network ls --format '{{.Name}} {{.ID}}' | sort"),
-            "files": self.sh("find /etc/dockyard /var/lib/dockyard /etc/docker /etc/apt ! -name '*.lock' -printf '%p %y %m %U:%G %T@ %l\\n' | sort;"
+            "files": self.sh("find /etc/dockyard /var/lib/dockyard /etc/docker /etc/apt ! -name '*.lock' ! -path '/var/lib/dockyard/locks' -printf '%p %y %m %U:%G %T@ %l\\n' | sort;"
                              " find /etc/dockyard /var/lib/dockyard /etc/docker -type f ! -name '*.lock' -exec sha256sum {} + | sort"),
         }
 

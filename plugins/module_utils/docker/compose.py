@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 
@@ -26,6 +27,19 @@ def parse_hashes(output):
     return dict(line.split()[:2] for line in output.splitlines() if len(line.split()) == 2)
 
 
+def with_environment(value, path):
+    """The hash of a service, made another one by the content of its env file.
+
+    :arg value: str. :arg path: str, a file that may be absent.
+    :returns: str
+    """
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.sha256(value.encode("utf-8") + b"\0" + handle.read()).hexdigest()
+    except FileNotFoundError:
+        return value
+
+
 class Compose:
     """Commands on one project.
 
@@ -38,6 +52,7 @@ class Compose:
 
     def __init__(self, run, docker, project, directory, files):
         self._run = run
+        self._directory = directory
         self._base = [docker, "compose", "--project-name", project, "--project-directory", directory, "--env-file", "%s/.env" % directory]
         for name in files:
             self._base += ["--file", "%s/%s" % (directory, name)]
@@ -62,8 +77,13 @@ class Compose:
         return json.loads(self.call("config", "--format", "json"))
 
     def hashes(self):
-        """Compose's hash of each service, equal to the label ``com.docker.compose.config-hash`` of its containers."""
-        return parse_hashes(self.call("config", "--hash", "*"))
+        """A hash of each service: Compose's, and with it that of ``<service>.env`` where there is one.
+
+        ``config --hash`` does not look into env files (seen with Compose 2.26), while the label ``com.docker.compose.config-hash`` that ``up``
+        writes covers them; without such a file both are the same.
+        """
+        return {service: with_environment(value, "%s/%s.env" % (self._directory, service))
+                for service, value in parse_hashes(self.call("config", "--hash", "*")).items()}
 
     def create(self, services):
         """Create or recreate these services with their networks and volumes; start none."""

@@ -146,7 +146,7 @@ def test_no_password_in_any_file():
     known = ("inventory_pi_2024", "secret_key_change_in_production", "thingdb_default_pass", "thingdb_docker_pass", "change_this_secret")
     assigned = re.compile(r"(PASSWORD|SECRET_KEY|TOKEN)[\"']?\s*[:=]\s*[\"']?(?!\s*$)(?!/run/secrets/)(?!\$\$\(< /run/secrets/)[A-Za-z0-9_$]", re.I)
     for path in STACK.rglob("*"):
-        if not path.is_file() or path.suffix in (".py", ".md"):
+        if not path.is_file() or path.suffix in (".py", ".pyc", ".md"):
             continue
         text = path.read_text(encoding="utf-8")
         assert not any(word in text for word in known), path

@@ -136,6 +136,13 @@ def test_a_touched_file_builds_nothing_and_a_changed_byte_does(tmp_path, recipe)
     assert result["diff"]["before"] == f"demo/app: {made['tags'][0]}\n" and "content changed" in result["diff"]["after"]
 
 
+def test_what_python_leaves_in_a_recipe_builds_nothing(tmp_path, recipe):
+    made = build_once(tmp_path, recipe)[0]
+    (recipe / "__pycache__").mkdir()
+    (recipe / "__pycache__" / "entrypoint.cpython-311.pyc").write_bytes(b"\xf3")
+    assert run(tmp_path, [build(recipe)], facts=(BUSYBOX, made))[0]["changed"] is False
+
+
 def test_a_base_that_was_removed_rebuilds_nothing(tmp_path, recipe):
     made = build_once(tmp_path, recipe)[0]
     result = run(tmp_path, [build(recipe)], facts=(made,))[0]

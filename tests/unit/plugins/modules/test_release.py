@@ -121,8 +121,8 @@ class Host:
         with open(os.path.join(folder, name), encoding="utf-8") as handle:
             return handle.read()
 
-    def hashes(self, folder, names):
-        """Like Compose: a hash of what concerns the service, wherever the folder is."""
+    def hashes(self, folder, names, resolved=False):
+        """Like Compose: a hash of what concerns the service, wherever the folder is; with what is in its env file only when that is resolved."""
         model = json.loads(self.text(folder, "compose.yaml"))
         overlay = json.loads(self.text(folder, "compose.dockyard.yaml").partition("\n")[2])["services"]
         found = {}
@@ -130,13 +130,13 @@ class Host:
             own = os.path.join(folder, "%s.env" % service)
             image = re.search(r"(?m)^%s_IMAGE=(.*)$" % service.upper(), self.text(folder, ".env"))
             parts = [json.dumps(entry, sort_keys=True), image.group(1) if image else "", json.dumps(overlay.get(service)),
-                     self.text(folder, "%s.env" % service) if os.path.exists(own) else ""]
+                     self.text(folder, "%s.env" % service) if resolved and os.path.exists(own) else ""]
             found[service] = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
         return found
 
     @staticmethod
     def label(service, hashes):
-        """Compose 2.26 labels a container of a service that has an env_file with another hash than `config --hash` tells."""
+        """Compose 2.26 labels a container of a service that has an env_file with the hash of the resolved service, which `config --hash` does not tell."""
         return "label-of-" + hashes[service] if service == "web" else hashes[service]
 
     def compose(self, where, folder, names, words):
@@ -161,7 +161,7 @@ class Host:
         assert words[0] == "up" and words[1] in ("--no-start", "--detach")
         flags, services = [word for word in words[2:] if word.startswith("--")], [word for word in words[2:] if not word.startswith("--") and word != "never"]
         assert set(flags) - {"--remove-orphans"} == {"--no-build", "--pull"} and words[words.index("--pull") + 1] == "never"
-        hashes = self.hashes(folder, names)
+        hashes = self.hashes(folder, names, resolved=True)
         call = {"--no-start": "create", "--detach": "up"}[words[1]]
         if "--remove-orphans" in flags:
             call += ", remove orphans"
@@ -472,7 +472,7 @@ def test_what_does_not_get_healthy_goes_back_to_the_last_good_files(host, run):
     assert {path: entry for path, entry in after.items() if path not in ledger} == {path: entry for path, entry in good.items() if path not in ledger}
     # Level by level, as forward: the database is waited for before what depends on it.
     assert [call for call in host.calls if call.startswith("up")][-2:] == ["up db", "up web"] and host.calls[-1] == "GET containers"
-    assert host.load()["web"]["hash"] == "label-of-" + host.hashes(host.directory, ["compose.yaml"])["web"]
+    assert host.load()["web"]["hash"] == "label-of-" + host.hashes(host.directory, ["compose.yaml"], resolved=True)["web"]
     assert [(entry["outcome"], entry["revision"]) for entry in host.ledger()] == [("released", "r1"), ("failed", "r2")]
     host.sick = {}
     assert run()["changed"] is False

@@ -42,6 +42,18 @@ def test_model_is_parsed():
     assert compose(Runner(out='{"services": {}}')).model() == {"services": {}}
 
 
+def test_a_hash_changes_with_the_env_file_of_its_service_only(tmp_path):
+    def hashes():
+        return door.Compose(Runner(out="app 8a5b\ndb 0ffd\n"), "docker", "shop", str(tmp_path), ["compose.yaml"]).hashes()
+
+    assert hashes() == {"app": "8a5b", "db": "0ffd"}
+    (tmp_path / "app.env").write_text("X=1\n")
+    first = hashes()
+    assert first["app"] not in ("8a5b", "") and first["db"] == "0ffd" and hashes() == first
+    (tmp_path / "app.env").write_text("X=2\n")
+    assert hashes()["app"] != first["app"]
+
+
 def test_hashes_as_compose_2_26_prints_them():
     out = "app 8a5bbcb7e0d8ff9e1f9c4e4a\ndb 0ffdd3a1\n"
     assert compose(Runner(out=out)).hashes() == {"app": "8a5bbcb7e0d8ff9e1f9c4e4a", "db": "0ffdd3a1"}
