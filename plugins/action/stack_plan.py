@@ -287,6 +287,9 @@ class ActionModule(ActionBase):
         """The address under which the controller reaches the host, for URLs."""
         for name in ("dockyard_address", "ansible_host", "inventory_hostname"):
             if self._vars.get(name):
+                # A host of the inventory that is the controller itself has a name that need not resolve.
+                if name == "inventory_hostname" and self._vars.get("ansible_connection") == "local":
+                    break
                 return str(self._templar.template(self._vars[name]))
         return "localhost"
 

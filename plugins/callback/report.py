@@ -94,9 +94,19 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._failures = {}
+        self._ours = False
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        """A playbook that asks something of the collection gets its table also when no host came to its end."""
+        self._ours = self._ours or str(task.action).startswith("dockyard.fleet.")
 
     def _note(self, result):
         message = result._result.get("msg") or "see above"
+        # A loop itself only says that some item failed.
+        for item in result._result.get("results") or []:
+            if item.get("failed") and item.get("msg"):
+                message = item["msg"]
+                break
         if isinstance(message, list):
             message = "; ".join(str(item) for item in message)
         self._failures[result._host.get_name()] = str(message).strip().splitlines()[0][:120] if str(message).strip() else "see above"
@@ -114,7 +124,7 @@ class CallbackModule(CallbackBase):
         """Print the table and write the report."""
         reports = {host: data["dockyard"] for host, data in stats.custom.items() if host != "_run" and "dockyard" in data}
         failed = {host: text for host, text in self._failures.items() if stats.failures.get(host) or stats.dark.get(host)}
-        if not reports:
+        if not reports and not (self._ours and failed):
             return
         self._display.display("")
         for line in table(rows_of(reports, failed)):

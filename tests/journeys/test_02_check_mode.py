@@ -19,7 +19,7 @@ def test_one_edited_value(converged):
     before = converged.a.state()
     run = converged.deploy("--check", "--diff", "-e", '{"dockyard_env_inventory": {"app": {"WEB_WORKERS": "3"}}}').good()
     assert run.changed == {converged.a.name: 1}, run.output
-    run.says("app.env", "WEB_WORKERS", "files: app.env; services: app (changed)")
+    run.says("app.env", "WEB_WORKERS", "files: app.env", "services: app (changed)")
     # Values in env files may be somebody's secrets.
     assert "GUNICORN_TIMEOUT=600" not in run.output
     assert converged.a.state() == before

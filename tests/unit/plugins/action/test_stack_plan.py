@@ -166,6 +166,14 @@ def test_addresses(shelf, address, url):
     assert plan(shelf, dict(GIVEN, dockyard_address=address))["stacks"][0]["urls"] == [url]
 
 
+@pytest.mark.parametrize("variables, url", [
+    ({"ansible_connection": "local", "ansible_host": None}, "https://localhost:8443/"),
+    ({"ansible_connection": "local"}, "https://192.0.2.7:8443/"), ({"ansible_host": None}, "https://pi:8443/"),
+])
+def test_the_address_without_a_variable(shelf, variables, url):
+    assert plan(shelf, dict(GIVEN, **variables))["stacks"][0]["urls"] == [url]
+
+
 @pytest.mark.parametrize("outside", [{"8443": 18443}, {8443: 18443}])
 def test_ports_as_seen_from_outside(shelf, outside):
     assert plan(shelf, dict(GIVEN, dockyard_url_ports=outside))["stacks"][0]["urls"] == ["https://192.0.2.7:18443/"]

@@ -72,6 +72,21 @@ def test_nothing_is_printed_for_other_playbooks(callback):
     assert callback.shown() == [] and not callback.path.exists()
 
 
+def test_a_playbook_of_ours_that_no_host_came_through_has_its_table(callback):
+    for action in ("ansible.builtin.debug", "dockyard.fleet.host_facts", "ansible.builtin.debug"):
+        callback.v2_playbook_on_task_start(mock.MagicMock(action=action), False)
+    callback.v2_runner_on_failed(result("pi", msg="x"))
+    callback.v2_playbook_on_stats(stats({}, failures={"pi": 1}))
+    assert [line for line in callback.shown() if line.startswith("pi") and "FAILED" in line and line.endswith("  x")]
+
+
+def test_a_failed_loop_is_told_by_its_first_failed_item(callback):
+    items = [{"msg": "fine"}, {"failed": True, "msg": "shop: not healthy\nmore"}, {"failed": True, "msg": "later"}]
+    callback.v2_runner_on_failed(result("ec2", msg="One or more items failed", results=items))
+    callback.v2_playbook_on_stats(stats({"pi": {"dockyard": PI}}, failures={"ec2": 1}))
+    assert json.loads(callback.path.read_text())["failures"] == {"ec2": "shop: not healthy"}
+
+
 @pytest.mark.parametrize("message, text", [("one\ntwo", "one"), (["a", "b"], "a; b"), (None, "see above"), ("  \n", "see above"), ("x" * 300, "x" * 120)])
 def test_a_failure_is_told_by_its_first_line(callback, message, text):
     callback.v2_runner_on_failed(result("ec2", msg=message))
