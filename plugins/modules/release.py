@@ -184,6 +184,12 @@ options:
     description: How long all services together may take to become healthy.
     type: int
     default: 300
+  retry_failed:
+    description:
+      - Whether to try a release again that failed before, unchanged, and was taken back.
+      - Without it such a release is refused, so that a run on a timer does not take down what serves each time.
+    type: bool
+    default: false
   lock_timeout_seconds:
     description: How long to wait for another run on the same host and stack.
     type: int
@@ -265,6 +271,8 @@ seconds:
   returned: always
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import re
@@ -334,6 +342,7 @@ class Release:
         self.api = DockerApi(module.params["docker_socket"], timeout=20)
         self.started = time.time()
         self.secret_values = {}
+        self.secret_given = {entry["name"]: entry["value"] for entry in module.params["secrets"] if entry["value"] and entry["source"] == "given"}
         self.diffs = []
 
     # -- what shall be ------------------------------------------------------
@@ -354,7 +363,7 @@ class Release:
         wanted = {}
         for entry in self.params["files"]:
             path = os.path.normpath(entry["path"])
-            if path.startswith("..") or os.path.isabs(path) or path.split("/")[0] in ("secrets", ".env", ".dockyard.json", OVERLAY):
+            if path == "." or path.startswith("..") or os.path.isabs(path) or path.split("/")[0] in ("secrets", ".env", ".dockyard.json", OVERLAY):
                 raise ReleaseError("%s, files: found the path %s; needed one below %s that is not the module's own"
                                    % (self.name, entry["path"], self.directory))
             if not re.match("0[0-7]{3}$", entry["mode"]):
@@ -372,9 +381,16 @@ class Release:
             labels["org.dockyard.secrets"] = ",".join("%s:%s" % (name, versions[name]) for name in names if name in versions)
             overlay[service]["labels"] = labels
         # JSON is YAML too, and the standard library writes it.
-        text = "# %s\n%s\n" % (HEADER, json.dumps({"services": overlay}, indent=2, sort_keys=True))
+        # With the declared ports in it, a change of them is a change of this file, and the files are checked against them.
+        ports = sorted("%s %s:%s/%s" % (port["service"], port["published"], port["container"], port["protocol"]) for port in self.params["ports"])
+        text = "# %s\n%s\n" % (HEADER, json.dumps({"services": overlay, "x-dockyard-ports": ports}, indent=2, sort_keys=True))
         wanted[OVERLAY] = (text.encode("utf-8"), 0o644)
         return wanted
+
+    def digest(self):
+        """A digest of all that this release was asked for, secrets included; equal for equal requests."""
+        parts = sorted((path, mode, content.hex()) for path, (content, mode) in self.desired({}).items())
+        return hashlib.sha256(json.dumps([parts, sorted(self.secret_given.items())]).encode("utf-8")).hexdigest()
 
     def stale(self, wanted):
         """Files that an earlier release wrote and this one does not want."""
@@ -434,10 +450,20 @@ class Release:
         return [os.path.join(folder, entry) for entry in sorted(os.listdir(folder)) if entry.rpartition(".")[0] == name and entry.rpartition(".")[2].isdigit()]
 
     def redact(self, text):
-        """A text without the values of the secrets."""
+        """A text without the values of the secrets, of their single lines, and of secret-looking variables of the services."""
+        hidden = {}
         for name, value in self.secret_values.items():
+            for part in [value] + value.splitlines():
+                hidden.setdefault(part, "(secret %s)" % name)
+        for entry in self.params["files"]:
+            if entry["path"].endswith(".env"):
+                for line in entry["content"].splitlines():
+                    name, unused, value = line.partition("=")
+                    if envfile.SECRET_NAME.search(name):
+                        hidden.setdefault(value.strip('"'), "(value of %s)" % name)
+        for value in sorted(hidden, key=len, reverse=True):
             if len(value) >= 6:
-                text = text.replace(value, "(secret %s)" % name)
+                text = text.replace(value, hidden[value])
         return text
 
     # -- what is ------------------------------------------------------------
@@ -511,6 +537,12 @@ class Release:
         changed_files = sorted(set(differing) | set(stale) | set(path for path, unused, unused2 in secret_writes))
         before = self.containers()
 
+        digest = self.digest()
+        last = self.last_release()
+        if changed_files and last.get("outcome") == "failed" and last.get("digest") == digest and self._good_files() and not self.params["retry_failed"]:
+            # On a timer, trying again and again would take down what serves each time.
+            raise ReleaseError("%s: found that this very release was tried before (number %s) and did not get well: %s; needed another one, or another try; "
+                               "nothing was changed; correct it, or set stack_retry_failed to true" % (self.name, last.get("number"), last.get("message")))
         if differing or stale:
             predicted = self.stage_and_check(wanted, before)
         if self.module.check_mode:
@@ -518,19 +550,25 @@ class Release:
             reasons.update((service, "removed") for service in self._orphans(before))
             return self._result(bool(changed_files or reasons), changed_files, reasons, before)
 
-        self.write_secrets(secret_writes, meta)
-        self.write_files(wanted, differing, stale)
         try:
+            self.write_secrets(secret_writes, meta)
+            self.write_files(wanted, differing, stale)
             reasons = self.bring_up(before)
         except (ReleaseError, DockerError, OSError) as error:
-            failure = error if isinstance(error, ReleaseError) else ReleaseError("%s: %s" % (self.name, self.redact(str(error))))
-            failure.changed = True
-            failure.facts["reverted"] = self.go_back()
-            self.ledger("failed", {}, str(failure))
-            raise failure
+            text = self.redact(str(error)) if isinstance(error, ReleaseError) else "%s: %s" % (self.name, self.redact(str(error)))
+            reverted = self.go_back()
+            first, sep, rest = text.partition("\n")
+            ending = "the last good release was put back and serves" if reverted else "there was no other good release to go back to"
+            first = "%s; %s" % (first.rstrip(":"), ending)
+            with contextlib.suppress(OSError):
+                self.ledger("failed", {}, first, digest)
+            raise ReleaseError(first + sep + rest, True, reverted=reverted)
         repaired = self.own_volumes()
         changed = bool(changed_files or reasons or repaired)
-        self.keep_good(wanted)
+        try:
+            self.keep_good(wanted)
+        except OSError as error:
+            self.module.warn("%s serves, but could not be kept as the last good release: %s" % (self.name, error))
         if changed or self.last_release().get("outcome") != "released":
             self.ledger("released", reasons, "")
         return self._result(changed, changed_files + repaired, reasons, self.containers() if changed else before)
@@ -770,7 +808,7 @@ class Release:
             parts.append(text)
         head = "ended and will not come back" if lost else (
             "not healthy within %d s (health.timeout_seconds of stack.yml, or stack_timeout_seconds)" % self.params["timeout_seconds"])
-        return self.redact("%s: %s:\n%s" % (self.name, head, "\n".join(parts)))
+        return self.redact("%s: %s %s:\n%s" % (self.name, ", ".join(sorted(services)), head, "\n".join(parts)))
 
     def has_empty_volumes(self):
         """Whether a declared volume is missing or empty, as at a first deployment."""
@@ -851,10 +889,10 @@ class Release:
         :returns: bool, whether it serves again. Never raises: what made the release fail is what has to be told.
         """
         good = self._good_files()
-        record = json.loads(good.pop(GOOD_RECORD, b"{}").decode("utf-8"))
-        if not record:
-            return False
         try:
+            record = json.loads(good.pop(GOOD_RECORD, b"{}").decode("utf-8"))
+            if not record:
+                return False
             current = {path: files.read(os.path.join(self.directory, path)) for path in good}
             if current == good and not self.stale(good):
                 # The release that failed is the last good one: there is nothing better to go back to.
@@ -880,7 +918,7 @@ class Release:
             return False
         return True
 
-    def ledger(self, outcome, reasons, message):
+    def ledger(self, outcome, reasons, message, digest=None):
         """Append one line to the stack's ledger."""
         path = os.path.join(self.ledger_dir, "%s.jsonl" % self.name)
         known = files.read(path) or b""
@@ -891,6 +929,8 @@ class Release:
                  "jobs": sorted(self.jobs), "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
         if message:
             entry["message"] = message.splitlines()[0][:300]
+        if digest:
+            entry["digest"] = digest
         line = json.dumps(entry, sort_keys=True).encode("utf-8") + b"\n"
         if known and not known.endswith(b"\n"):
             # A run was killed in the middle of its line; keep what it wrote, on a line of its own.
@@ -967,6 +1007,7 @@ def main():
                 "published": {"type": "str", "required": True},
             }},
             "timeout_seconds": {"type": "int", "default": 300},
+            "retry_failed": {"type": "bool", "default": False},
             "lock_timeout_seconds": {"type": "int", "default": 60},
             "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
         },

@@ -133,6 +133,13 @@ def cross_check(definition, documents, present):
         for name in sorted(set(definition.get(key, {})) - set(known)):
             problems.append("%s/%s: compose.yaml has no such %s; it has: %s"
                             % (key, name, "volume" if key == "volumes" else "service", ", ".join(sorted(known)) or "none"))
+    for service, entry in sorted(services.items()):
+        listed = entry.get("env_file") or []
+        for item in [listed] if isinstance(listed, (str, dict)) else listed:
+            path = posixpath.normpath(str(item.get("path") if isinstance(item, dict) else item))
+            if path != "%s.env" % service:
+                problems.append("compose files, services/%s/env_file: found %s, needed %s.env, which is made from env/%s; "
+                                "a change in another one would not be noticed" % (service, path, service, service))
     for job in definition.get("health", {}).get("jobs", []):
         if job not in services:
             problems.append("health/jobs: compose.yaml has no service '%s'" % job)

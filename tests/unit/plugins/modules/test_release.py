@@ -490,11 +490,32 @@ def test_the_way_back_has_the_secrets_of_the_good_release(host, run):
 
 def test_a_failure_has_the_health_output_and_the_log_of_who_failed(host, run):
     answer = bad_release(host, run)[1]
-    for text in ("shop: not healthy within 60 s", "health.timeout_seconds", "web: state running, health unhealthy", "restarted 4 times",
+    for text in ("shop: web not healthy within 60 s", "the last good release was put back and serves", "health.timeout_seconds", "web: state running, health unhealthy", "restarted 4 times",
                  "health check said (code 7): probe says no", "Traceback: no module named shop"):
         assert text in answer["msg"], answer["msg"]
     assert "db:" not in answer["msg"]
     assert "logs web-2" in host.calls and [call for call in host.calls if call.startswith("logs")] == ["logs web-2"]
+
+
+def test_a_release_that_was_taken_back_is_not_tried_again_unasked(host, run):
+    run()
+    broken = with_file(host, "web.env", WEB_ENV % "broken", revision="r2")
+    host.sick = {"web": 10 ** 9}
+    assert run(broken)["failed"] is True
+    before, host.calls[:] = host.contents(), []
+    answer = run(broken)
+    assert answer["failed"] is True and answer["changed"] is False and "stack_retry_failed" in answer["msg"] and "number 2" in answer["msg"]
+    assert not [call for call in host.calls if call.startswith("up")] and host.contents() == before
+    host.sick = {}
+    assert not run(dict(broken, retry_failed=True)).get("failed")
+    assert host.ledger()[-1]["outcome"] == "released"
+
+
+def test_a_port_that_is_declared_no_more_is_refused(host, run):
+    run()
+    before = host.contents()
+    answer = run(options(host, ports=[]))
+    assert answer["failed"] is True and "publishes 443:8443/tcp" in answer["msg"] and host.contents() == before
 
 
 def test_a_first_release_that_fails_has_nothing_to_go_back_to(host, run):
