@@ -37,7 +37,10 @@ sanity: venv ## ansible-test sanity and galaxy-importer on the built collection
 molecule: venv ## the scenarios on real test hosts
 	tests/scenarios
 
-test: test-fast sanity molecule ## all that CI runs
+journeys: venv ## killed runs, drift, ways back and bad input on real test hosts
+	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider
+
+test: test-fast sanity molecule journeys ## all that CI runs
 
 test-pi: venv ## the whole deployment on the arm64 machine
 	tests/pi/run
@@ -48,4 +51,4 @@ clean: ## remove the test hosts and the environment
 	-$(BED) remove --all
 	rm -rf $(VENV) .cache
 
-.PHONY: help venv deploy lint unit test-fast sanity molecule test test-pi test-all clean
+.PHONY: help venv deploy lint unit test-fast sanity molecule journeys test test-pi test-all clean

@@ -54,7 +54,7 @@ def read_yaml(path):
     """
     try:
         with open(path, encoding="utf-8") as handle:
-            document = yaml.safe_load(handle)
+            document = yaml.load(handle, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise StackProblems(["%s: %s" % (path, error.strerror)])
     except (yaml.YAMLError, UnicodeDecodeError) as error:

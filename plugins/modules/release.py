@@ -488,7 +488,7 @@ class Release:
                 if "(%s)" % word in status or "(health: %s)" % word in status:
                     health = word
                     break
-            container = {"id": entry["Id"], "service": labels.get("com.docker.compose.service"), "state": entry["State"], "health": health,
+            container = {"id": entry["Id"], "name": (entry.get("Names") or [""])[0].lstrip("/"), "service": labels.get("com.docker.compose.service"), "state": entry["State"], "health": health,
                          "config_hash": labels.get("com.docker.compose.config-hash"), "image": entry.get("Image"), "exit_code": None, "restart": "unknown"}
             if entry["State"] in ("exited", "dead"):
                 detail = self._inspect(entry["Id"])
@@ -700,12 +700,27 @@ class Release:
         """Services that have containers and are not wanted any more."""
         return sorted(set(container["service"] for container in containers) - set(self.params["services"]))
 
+    def without_halves(self, containers):
+        """Remove the containers that a Compose killed while it was recreating left under a passing name, and return the others.
+
+        Compose creates the new container as ``<12 digits of the old one>_<name>``, removes the old one, renames, and only then starts it; a second
+        run fails on the name. Such a container has never run, so nothing is lost with it.
+        """
+        kept = []
+        for container in containers:
+            if re.match("[0-9a-f]{12}_%s-" % re.escape(self.name), container["name"]) and container["state"] == "created":
+                self.api.request("DELETE", "/containers/%s" % container["id"], query={"force": "1"})
+            else:
+                kept.append(container)
+        return kept
+
     def bring_up(self, before):
         """Recreate and start what differs, in the order of the dependencies, and wait until all are healthy.
 
         :returns: dict of service to reason.
         :raises ReleaseError: it did not get well within the deadline.
         """
+        before = self.without_halves(before)
         hashes = self._hashes()
         reasons = self._reasons(before, hashes)
         orphans = self._orphans(before)
@@ -906,7 +921,7 @@ class Release:
                 files.write(os.path.join(self.directory, path), content, int(record["modes"].get(path, "0600"), 8), owner)
             files.write(os.path.join(self.directory, ".dockyard.json"), json.dumps(sorted(record["modes"])).encode("utf-8"), 0o644)
             compose = Compose(self._run, self.docker, self.name, self.directory, record["compose_files"])
-            before = self.containers()
+            before = self.without_halves(self.containers())
             self.jobs = set(record["jobs"])
             reasons = dict.fromkeys(record["services"], "changed")
             orphans = sorted(set(container["service"] for container in before) - set(record["services"]))

@@ -69,6 +69,7 @@ class Host:
 
     def __init__(self, folder):
         self.folder = folder
+        self.half = False
         self.directory = os.path.join(folder, "etc", "stacks", "shop")
         self.state_dir = os.path.join(folder, "var")
         self.state = os.path.join(folder, "docker.json")
@@ -191,11 +192,20 @@ class Host:
                 self.sick[service] -= 1
             status = {"running": "Up 2 minutes (%s)" % ("unhealthy" if ill else "healthy"), "created": "Created",
                       "exited": "Exited (1) 3 seconds ago"}[entry["state"]]
-            answer.append({"Id": "%s-%d" % (service, entry.get("number", 1)), "State": entry["state"], "Status": status, "Image": "%s:1" % service,
+            answer.append({"Id": "%s-%d" % (service, entry.get("number", 1)), "Names": ["/shop-%s-1" % service], "State": entry["state"], "Status": status, "Image": "%s:1" % service,
                            "Labels": {"com.docker.compose.service": service, "com.docker.compose.config-hash": entry["hash"]}})
+        if self.half:
+            # `compose up` was killed between creating the new container and removing the old one.
+            answer.append({"Id": "half", "Names": ["/0a39eaaa7f3d_shop-web-1"], "State": "created", "Status": "Created", "Image": "web:1",
+                           "Labels": {"com.docker.compose.service": "web", "com.docker.compose.config-hash": "x"}})
         answer.append({"Id": "id-run", "State": "exited", "Status": "Exited (1)",
                        "Labels": {"com.docker.compose.service": "web", "com.docker.compose.oneoff": "True"}})
         return answer
+
+    def request(self, method, path, query=None, **unused):
+        self.note("%s %s" % (method, path))
+        assert (method, path, query) == ("DELETE", "/containers/half", {"force": "1"})
+        self.half = False
 
     def inspect(self, kind, name, **unused):
         self.note("inspect %s %s" % (kind, name))
@@ -414,6 +424,16 @@ def test_drift_is_repaired(host, run, edit, reason, calls):
                                                                                "config --format"] + calls + ["GET containers"] * 3
     assert answer["changed_services"] == reason
     assert run()["changed"] is False
+
+
+def test_a_container_that_a_killed_compose_left_half_made_is_removed(host, run):
+    run()
+    host.half, host.calls[:] = True, []
+    assert not run().get("failed") and host.calls[:2] == ["GET containers", "DELETE /containers/half"]
+    assert run()["changed"] is False
+    host.half, host.calls[:] = True, []
+    run(check=True)
+    assert host.half and "DELETE /containers/half" not in host.calls
 
 
 def test_an_unhealthy_service_with_the_right_configuration_is_restarted(host, run):
