@@ -104,10 +104,36 @@ PY
     done
 }
 
+# ansible-test hands none of pip's variables on, so what this machine needs (an index, a CA, a proxy) goes into a pip.conf
+# of a home folder made for it; its own caches stay in the real one.
+pip_home() {
+    mkdir -p "$cache/home/.config/pip" "$HOME/.ansible"
+    ln -sfn "$HOME/.ansible" "$cache/home/.ansible"
+    "$bin/python" -m pip config list | "$bin/python" -c '
+import ast
+import os
+import re
+import sys
+
+found = {}
+for line in sys.stdin:
+    match = re.match(r"(global|:env:)\.([a-z-]+)=(.*)$", line.strip())
+    if match and match[2] not in ("config-file", "no-input"):
+        found[match[2]] = ast.literal_eval(match[3])
+for option, names in (("cert", ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")), ("proxy", ("HTTPS_PROXY", "https_proxy"))):
+    value = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    if value:
+        found.setdefault(option, value)
+print("[global]")
+for option, value in found.items():
+    print(option, "=", value.replace("\n", "\n    "))
+' >"$cache/home/.config/pip/pip.conf"
+}
+
 # ansible_test LABEL BIN
 ansible_test() {
     local log=$cache/logs/$1
-    if ! (cd "$home" && PATH="$cache/pythons:$2:$PATH" "$2/ansible-test" sanity --local --color no --truncate 0 >"$log" 2>&1); then
+    if ! (cd "$home" && HOME="$cache/home" PATH="$cache/pythons:$2:$PATH" "$2/ansible-test" sanity --local --color no --truncate 0 >"$log" 2>&1); then
         say_wrong "ansible-test, $1" "$log" '^(ERROR|FATAL)'
     fi
     # A Python that is not there is no news: those that are get named.
@@ -199,6 +225,7 @@ beside=$cache/logs/beside
 beside_pid=$!
 
 # 6. ansible-test and, on the newest core, the unit tests.
+pip_home
 # shellcheck disable=SC2086
 get_pip "$bin/python" $available
 ansible_test "core-$core" "$bin"
