@@ -72,7 +72,7 @@ action:
   type: str
   returned: success
   sample: restart
-keys:
+changed_keys:
   description: The settings that differ.
   type: list
   elements: str
@@ -205,7 +205,7 @@ class DaemonConfig:
         result = {
             "changed": merged != current,
             "action": daemon.action(current, merged),
-            "keys": daemon.changed_keys(current, merged),
+            "changed_keys": daemon.changed_keys(current, merged),
             "validated": "nothing to validate",
             "previous": self.path + ".dockyard-previous" if text is not None else "",
             "live_restore_starts": bool(merged.get("live-restore")) and not current.get("live-restore"),

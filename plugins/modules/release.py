@@ -488,7 +488,8 @@ class Release:
                 if "(%s)" % word in status or "(health: %s)" % word in status:
                     health = word
                     break
-            container = {"id": entry["Id"], "name": (entry.get("Names") or [""])[0].lstrip("/"), "service": labels.get("com.docker.compose.service"), "state": entry["State"], "health": health,
+            container = {"id": entry["Id"], "name": (entry.get("Names") or [""])[0].lstrip("/"),
+                         "service": labels.get("com.docker.compose.service"), "state": entry["State"], "health": health,
                          "config_hash": labels.get("com.docker.compose.config-hash"), "image": entry.get("Image"), "exit_code": None, "restart": "unknown"}
             if entry["State"] in ("exited", "dead"):
                 detail = self._inspect(entry["Id"])

@@ -102,7 +102,8 @@ class Host:
             "containers": self.sh("docker ps -aq --no-trunc | xargs -r docker inspect -f '{{.Name}} {{.Id}} {{.State.StartedAt}} {{.State.Status}}' | sort"),
             "images": self.sh("docker image ls -a --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' | sort"),
             "volumes": self.sh("docker volume ls -q | sort; docker network ls --format '{{.Name}} {{.ID}}' | sort"),
-            "files": self.sh("find /etc/dockyard /var/lib/dockyard /etc/docker /etc/apt ! -name '*.lock' ! -path '/var/lib/dockyard/locks' -printf '%p %y %m %U:%G %T@ %l\\n' | sort;"
+            "files": self.sh("find /etc/dockyard /var/lib/dockyard /etc/docker /etc/apt ! -name '*.lock' ! -path '/var/lib/dockyard/locks'"
+                             " -printf '%p %y %m %U:%G %T@ %l\\n' | sort;"
                              " find /etc/dockyard /var/lib/dockyard /etc/docker -type f ! -name '*.lock' -exec sha256sum {} + | sort"),
         }
 
@@ -124,7 +125,8 @@ class Host:
     def leftovers(self) -> list[str]:
         """What killed runs left and the next one should have cleared away."""
         found = self.sh("ls -d /etc/dockyard/stacks/.*staged-* /var/lib/dockyard/releases/*.new /var/lib/dockyard/releases/*.old"
-                        " $(find /etc/dockyard /var/lib/dockyard -name '.*.tmp' -o -name '*.dockyard-new' -o -name 'tmp*') 2>/dev/null", check=False).splitlines()
+                        " $(find /etc/dockyard /var/lib/dockyard -name '.*.tmp' -o -name '*.dockyard-new'"
+                        " -o -name 'tmp*') 2>/dev/null", check=False).splitlines()
         found += self.sh("docker image ls --format '{{.Repository}}:{{.Tag}}' | grep '^dockyard/' | grep -vE ':[0-9a-f]{16}$'", check=False).splitlines()
         found += self.sh("docker ps -a --format '{{.Names}} {{.Status}}' | grep -vE '^inventory-(app|db|nginx)-1 Up'", check=False).splitlines()
         return found

@@ -57,7 +57,7 @@ def test_merges_validates_and_keeps_the_first_version(host):
     host.path.chmod(0o640)
     host.dockerd("exit 0")
     result = host.run(config={"registry-mirrors": ["https://m"]}, defaults={"live-restore": True})
-    assert (result["changed"], result["action"], result["keys"]) == (True, "reload", ["live-restore", "registry-mirrors"])
+    assert (result["changed"], result["action"], result["changed_keys"]) == (True, "reload", ["live-restore", "registry-mirrors"])
     assert result["validated"] == "dockerd --validate" and result["live_restore_starts"] is True
     assert "--validate --config-file %s/.daemon-" % host.path.parent in host.calls.read_text()
     assert json.loads(host.path.read_text()) == {"labels": ["rack=7"], "debug": True, "registry-mirrors": ["https://m"], "live-restore": True}
@@ -119,4 +119,4 @@ def test_swarm_has_no_live_restore(host, tmp_path):
     (state / "docker-state.json").write_text("{}")
     host.has(json.dumps({"data-root": str(tmp_path / "root")}))
     result = host.run(defaults={"live-restore": True, "log-driver": "local"})
-    assert result["keys"] == ["log-driver"] and "swarm" in host.warnings[0]
+    assert result["changed_keys"] == ["log-driver"] and "swarm" in host.warnings[0]

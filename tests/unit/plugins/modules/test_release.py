@@ -192,7 +192,8 @@ class Host:
                 self.sick[service] -= 1
             status = {"running": "Up 2 minutes (%s)" % ("unhealthy" if ill else "healthy"), "created": "Created",
                       "exited": "Exited (1) 3 seconds ago"}[entry["state"]]
-            answer.append({"Id": "%s-%d" % (service, entry.get("number", 1)), "Names": ["/shop-%s-1" % service], "State": entry["state"], "Status": status, "Image": "%s:1" % service,
+            answer.append({"Id": "%s-%d" % (service, entry.get("number", 1)), "Names": ["/shop-%s-1" % service],
+                           "State": entry["state"], "Status": status, "Image": "%s:1" % service,
                            "Labels": {"com.docker.compose.service": service, "com.docker.compose.config-hash": entry["hash"]}})
         if self.half:
             # `compose up` was killed between creating the new container and removing the old one.
@@ -510,7 +511,8 @@ def test_the_way_back_has_the_secrets_of_the_good_release(host, run):
 
 def test_a_failure_has_the_health_output_and_the_log_of_who_failed(host, run):
     answer = bad_release(host, run)[1]
-    for text in ("shop: web not healthy within 60 s", "the last good release was put back and serves", "health.timeout_seconds", "web: state running, health unhealthy", "restarted 4 times",
+    for text in ("shop: web not healthy within 60 s", "the last good release was put back and serves", "health.timeout_seconds",
+                 "web: state running, health unhealthy", "restarted 4 times",
                  "health check said (code 7): probe says no", "Traceback: no module named shop"):
         assert text in answer["msg"], answer["msg"]
     assert "db:" not in answer["msg"]
