@@ -4,8 +4,7 @@
 """The controller is killed in the middle of things; the next run brings the host where it should be.
 
 The moment is an event on the host, never a time (a bracket keeps a pattern from finding the shell that looks for it). Where the host's half would go
-on by itself after the connection is gone, it is
-killed too, so that the work is really cut off in the middle.
+on by itself after the connection is gone, it is killed too, so that the work is really cut off in the middle.
 """
 
 from __future__ import annotations
