@@ -50,11 +50,23 @@ def install(packages) -> None:
     shell.run_logged(shell.as_root([*environment, "apt-get", *options, "install", "-y", "--no-install-recommends", *packages]), "apt-install")
 
 
+def stale_pid_file(path: Path, processes: Path = Path("/proc")) -> bool:
+    """Whether a pid file names a process that is gone or is another program by now: dockerd would refuse to start because of it."""
+    try:
+        pid = path.read_text().strip()
+        return (processes / pid / "comm").read_text().strip() != "dockerd"
+    except FileNotFoundError:
+        return path.exists()
+
+
 def _start_engine() -> None:
     if Path("/run/systemd/system").is_dir():
         shell.say("starting docker.service")
         shell.run(shell.as_root(["systemctl", "enable", "--now", "docker.service"]))
         return
+    pid_file = Path("/var/run/docker.pid")
+    if stale_pid_file(pid_file):
+        shell.run(shell.as_root(["rm", "-f", str(pid_file)]))
     log = settings.cache() / "logs" / "dockerd.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     shell.say(f"starting dockerd (no systemd here; log: {log})")

@@ -16,7 +16,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hosts"))
 
-from bedlib import base_images, cli, docker, hosts, identity, images, recipe, registry, settings, shell  # noqa: E402
+from bedlib import base_images, cli, docker, engine, hosts, identity, images, recipe, registry, settings, shell  # noqa: E402
 
 
 def _write(folder: Path, name: str, content: str, mode: int = 0o644) -> None:
@@ -276,3 +276,13 @@ class TestRemoveAll:
         with pytest.raises(shell.BedError, match="there is no test host yours; there are: mine"):
             hosts.remove(["mine", "yours"])
         assert removed == []
+
+
+@pytest.mark.parametrize("comm, stale", [(None, True), ("nginx", True), ("dockerd", False)])
+def test_a_pid_file_that_names_another_program_is_stale(tmp_path, comm, stale):
+    (tmp_path / "docker.pid").write_text("4711\n")
+    if comm:
+        (tmp_path / "4711").mkdir()
+        (tmp_path / "4711" / "comm").write_text(comm + "\n")
+    assert engine.stale_pid_file(tmp_path / "docker.pid", tmp_path) is stale
+    assert engine.stale_pid_file(tmp_path / "absent", tmp_path) is False
