@@ -540,7 +540,7 @@ class Release:
 
         digest = self.digest()
         last = self.last_release()
-        if changed_files and last.get("outcome") == "failed" and last.get("digest") == digest and self._good_files() and not self.params["retry_failed"]:
+        if changed_files and last.get("outcome") == "failed" and last.get("digest") == digest and last.get("reverted") and not self.params["retry_failed"]:
             # On a timer, trying again and again would take down what serves each time.
             raise ReleaseError("%s: found that this very release was tried before (number %s) and did not get well: %s; needed another one, or another try; "
                                "nothing was changed; correct it, or set stack_retry_failed to true" % (self.name, last.get("number"), last.get("message")))
@@ -559,11 +559,12 @@ class Release:
             text = self.redact(str(error)) if isinstance(error, ReleaseError) else "%s: %s" % (self.name, self.redact(str(error)))
             reverted = self.go_back()
             first, sep, rest = text.partition("\n")
-            ending = "the last good release was put back and serves" if reverted else "there was no other good release to go back to"
+            ending = {True: "the last good release was put back and serves", None: "there was no other good release to go back to",
+                      False: "the last good release could not be brought back, look at the host now"}[reverted]
             first = "%s; %s" % (first.rstrip(":"), ending)
             with contextlib.suppress(OSError):
-                self.ledger("failed", {}, first, digest)
-            raise ReleaseError(first + sep + rest, True, reverted=reverted)
+                self.ledger("failed", {}, first, digest, bool(reverted))
+            raise ReleaseError(first + sep + rest, True, reverted=bool(reverted))
         repaired = self.own_volumes()
         changed = bool(changed_files or reasons or repaired)
         try:
@@ -902,17 +903,17 @@ class Release:
     def go_back(self):
         """Put the last good release back and start it.
 
-        :returns: bool, whether it serves again. Never raises: what made the release fail is what has to be told.
+        :returns: True when it serves again, False when it does not, None when there is none. Never raises: what made the release fail is what has to be told.
         """
         good = self._good_files()
         try:
             record = json.loads(good.pop(GOOD_RECORD, b"{}").decode("utf-8"))
             if not record:
-                return False
+                return None
             current = {path: files.read(os.path.join(self.directory, path)) for path in good}
             if current == good and not self.stale(good):
                 # The release that failed is the last good one: there is nothing better to go back to.
-                return False
+                return None
             for path in self.stale(good):
                 os.unlink(os.path.join(self.directory, path))
             for path, content in good.items():
@@ -934,7 +935,7 @@ class Release:
             return False
         return True
 
-    def ledger(self, outcome, reasons, message, digest=None):
+    def ledger(self, outcome, reasons, message, digest=None, reverted=False):
         """Append one line to the stack's ledger."""
         path = os.path.join(self.ledger_dir, "%s.jsonl" % self.name)
         known = files.read(path) or b""
@@ -946,7 +947,7 @@ class Release:
         if message:
             entry["message"] = message.splitlines()[0][:300]
         if digest:
-            entry["digest"] = digest
+            entry.update(digest=digest, reverted=reverted)
         line = json.dumps(entry, sort_keys=True).encode("utf-8") + b"\n"
         if known and not known.endswith(b"\n"):
             # A run was killed in the middle of its line; keep what it wrote, on a line of its own.

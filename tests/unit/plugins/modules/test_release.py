@@ -520,10 +520,8 @@ def test_a_failure_has_the_health_output_and_the_log_of_who_failed(host, run):
 
 
 def test_a_release_that_was_taken_back_is_not_tried_again_unasked(host, run):
-    run()
+    assert bad_release(host, run)[1]["reverted"] is True
     broken = with_file(host, "web.env", WEB_ENV % "broken", revision="r2")
-    host.sick = {"web": 10 ** 9}
-    assert run(broken)["failed"] is True
     before, host.calls[:] = host.contents(), []
     answer = run(broken)
     assert answer["failed"] is True and answer["changed"] is False and "stack_retry_failed" in answer["msg"] and "number 2" in answer["msg"]
@@ -531,6 +529,19 @@ def test_a_release_that_was_taken_back_is_not_tried_again_unasked(host, run):
     host.sick = {}
     assert not run(dict(broken, retry_failed=True)).get("failed")
     assert host.ledger()[-1]["outcome"] == "released"
+
+
+def test_a_way_back_that_failed_is_told_and_the_next_run_is_not_refused(host, run):
+    run()
+    broken = with_file(host, "web.env", WEB_ENV % "broken", revision="r2")
+    host.sick = {"web": 10 ** 9}
+    answer = run(broken)
+    # The good release does not get well either: nothing serves.
+    assert answer["failed"] is True and answer["reverted"] is False
+    assert "could not be brought back" in answer["msg"].splitlines()[0] and "no other good release" not in answer["msg"]
+    host.sick = {}
+    again = run(broken)
+    assert not again.get("failed") and host.ledger()[-1]["outcome"] == "released"
 
 
 def test_a_port_that_is_declared_no_more_is_refused(host, run):
