@@ -522,6 +522,7 @@ def test_a_failure_has_the_health_output_and_the_log_of_who_failed(host, run):
 def test_a_release_that_was_taken_back_is_not_tried_again_unasked(host, run):
     assert bad_release(host, run)[1]["reverted"] is True
     broken = with_file(host, "web.env", WEB_ENV % "broken", revision="r2")
+    broken["files"].append({"path": "conf/extra.conf", "content": "new\n"})
     before, host.calls[:] = host.contents(), []
     answer = run(broken)
     assert answer["failed"] is True and answer["changed"] is False and "stack_retry_failed" in answer["msg"] and "number 2" in answer["msg"]
