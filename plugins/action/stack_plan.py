@@ -142,7 +142,7 @@ class ActionModule(ActionBase):
         for name in sorted(set(name for name in stacks if stacks.count(name) > 1)):
             problems.append(plan.problem("dockyard_stacks", "'%s' twice" % name, "each stack once", "correct dockyard_stacks"))
 
-        plans, claims = [], []
+        plans, claims, architecture = [], [], facts.get("architecture") or {}
         for name in dict.fromkeys(stacks):
             try:
                 planned, found, claim = self._plan(str(name), folders, environment, facts, args.get("config_dir") or "/etc/dockyard")
@@ -152,6 +152,9 @@ class ActionModule(ActionBase):
             problems.extend(found)
             plans.append(planned)
             claims.append(claim)
+            if planned["schedules"] and facts.get("init") not in (None, "systemd"):
+                planned["schedules"] = []
+                warnings.append("%s runs without its schedules: they are systemd timers, and this host has no systemd" % name)
             if planned["limits_missing"]:
                 warnings.append("%s runs without its limits of %s: the kernel's %s cgroup controller is off "
                                 "(docker_engine_reboot: allowed lets the role turn it on)"
@@ -161,6 +164,8 @@ class ActionModule(ActionBase):
             warnings.append("%s was released here and is not in dockyard_stacks any more; it is left as it is" % name)
         # Env files may hold what an operator calls a secret: never shown, whatever the verbosity.
         result.update(changed=False, stacks=plans, images=[entry for planned in plans for entry in planned["images"]],
+                      artifacts=[entry for planned in plans for entry in planned["artifacts"]],
+                      emulated=plan.emulated_platforms([planned["platform"] for planned in plans], architecture),
                       problems=list(dict.fromkeys(problems)), notes=warnings, _ansible_verbose_override=True)
         return result
 
@@ -173,6 +178,18 @@ class ActionModule(ActionBase):
         if not isinstance(value, type(default)):
             raise StackProblems([plan.problem(name, type(value).__name__, type(default).__name__, "correct %s" % name)])
         return value
+
+    def _artifacts_given(self, name):
+        """``dockyard_artifacts_<stack>`` with absolute paths."""
+        given = {}
+        for key, entry in self._variable("dockyard_artifacts", name, {}).items():
+            given[key] = dict(entry) if isinstance(entry, dict) else entry
+            for word in ("manifest", "folder"):
+                if isinstance(entry, dict) and entry.get(word):
+                    given[key][word] = os.path.abspath(os.path.expanduser(str(entry[word])))
+            if isinstance(entry, dict) and isinstance(entry.get("public_keys"), str):
+                given[key]["public_keys"] = [entry["public_keys"]]
+        return given
 
     def _source(self, definition):
         """Where the application's source is, for role images; None for a stack without one."""
@@ -225,6 +242,17 @@ class ActionModule(ActionBase):
                                          "both (a given certificate), or neither (a self-signed one)", "set dockyard_secrets_%s.%s"
                                          % (name.replace("-", "_"), lacking)))
         problems += plan.check_host(definition, facts, settings)
+        architecture = facts.get("architecture") or {}
+        platform, found = plan.platform_of(definition, self._variable("dockyard_platform", name, ""), architecture)
+        problems += found
+        artifacts, found = plan.artifact_entries(definition, folder, self._artifacts_given(name), settings)
+        problems += found
+        schedules, found = plan.schedule_entries(definition, settings)
+        problems += found
+        for entry in artifacts:
+            if not os.path.isfile(entry["manifest"]):
+                problems.append(plan.problem("%s, artifact %s" % (name, entry["name"]), "no file %s on the controller" % entry["manifest"], "a manifest",
+                                             "correct dockyard_artifacts_%s.%s.manifest" % (name.replace("-", "_"), entry["name"])))
 
         contents, files = {}, []
         for entry in [{"source": file} for file in compose_files] + definition.get("files", []):
@@ -251,7 +279,11 @@ class ActionModule(ActionBase):
 
         source = self._source(definition)
         overrides = {"images": self._variable("dockyard_images", name, {}), "build_args": self._variable("dockyard_build_args", name, {})}
-        images = plan.image_entries(definition, folder, source, overrides, (facts.get("architecture") or {}).get("docker_platform"))
+        images = plan.image_entries(definition, folder, source, overrides, platform, settings)
+        if platform and platform != architecture.get("docker_platform"):
+            for service in services:
+                overlay.setdefault(service, {})["platform"] = platform
+        tools = sorted(definition.get("tools", []))
         address = self._address()
         planned = {
             "name": name, "title": definition.get("title", name), "environment": environment,
@@ -260,7 +292,8 @@ class ActionModule(ActionBase):
             "images": images,
             "image_variables": {definitions.variable_of(service): image for service, image in definitions.images_by_service(definition).items()},
             "compose_files": compose_files, "files": files, "settings": settings, "overlay": overlay,
-            "services": sorted(services), "jobs": definition.get("health", {}).get("jobs", []),
+            "platform": platform, "artifacts": artifacts, "actions": definition.get("actions", {}), "schedules": schedules, "tools": tools,
+            "services": sorted(set(services) - set(tools)), "jobs": definition.get("health", {}).get("jobs", []),
             "service_secrets": {service: sorted(set(secret for secret, _uid in mounted))
                                 for service, mounted in definitions.secrets_of_services(documents).items() if mounted},
             "secrets": secrets, "tls": tls if tls["key"] else None,

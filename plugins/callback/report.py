@@ -55,7 +55,9 @@ def rows_of(reports, failures):
         if not report.get("stacks"):
             rows.append((host, "(none)", "-", engine.strip(), "-", "-", "-"))
         for stack, entry in sorted(report.get("stacks", {}).items()):
-            well = "healthy" if entry["healthy"] == entry["wanted"] else "UNHEALTHY"
+            # Nobody asks for the health of a stack that only has tools.
+            good = "ready" if entry.get("tools_only") else "healthy"
+            well = good if entry["healthy"] == entry["wanted"] else "UNHEALTHY"
             version = "%s #%s" % (entry.get("revision") or "-", entry["release"]) if entry.get("release") else entry.get("revision") or "-"
             urls = entry.get("urls") or ["-"]
             health = "%s %d/%d" % (well, entry["healthy"], entry["wanted"])

@@ -95,6 +95,57 @@ options:
     type: list
     elements: str
     required: true
+  tools:
+    description:
+      - Services of the Compose files with the profile C(tools), which only actions run. They are never started. Their images must be on the host,
+        and the volumes among O(volumes) that they alone use are made.
+    type: list
+    elements: str
+    default: []
+  actions:
+    description: Named actions of the stack, kept for M(dockyard.fleet.stack_action) and for O(schedules) as C(actions.json) in O(directory).
+    type: dict
+    default: {}
+  schedules:
+    description:
+      - Actions that systemd timers of the host run. The units of a schedule that is not among them any more are stopped and removed; its results stay.
+      - A stack that serves is not taken back when its schedules can't be set up; the module fails, and the next run tries again.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the schedule; the units are C(dockyard-<stack>-<name>).
+        type: str
+        required: true
+      action:
+        description: Which of O(actions) runs.
+        type: str
+        required: true
+      arguments:
+        description: The arguments of the action.
+        type: dict
+        default: {}
+      calendar:
+        description: When it runs, as C(OnCalendar=) of systemd.time(7).
+        type: str
+        required: true
+      keep:
+        description: How many results are kept on the host.
+        type: int
+        default: 100
+      randomized_delay_seconds:
+        description: It runs up to so much later.
+        type: int
+        default: 30
+      timeout_seconds:
+        description: Deadline of the action.
+        type: int
+        default: 300
+      description:
+        description: One line for the units.
+        type: str
+        default: a scheduled action
   jobs:
     description: Those of O(services) that run once and must end with exit code 0.
     type: list
@@ -242,7 +293,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 services:
-  description: How each service stands at the end.
+  description: How each service stands at the end. A tool is C(ready) when it could be run.
   type: dict
   returned: success
   sample:
@@ -280,15 +331,17 @@ import secrets as random_secrets
 import shutil
 import stat
 import string
+import sys
 import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner, units
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.api import DockerApi, DockerError
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.compose import Compose, ComposeError, tail
 from ansible_collections.dockyard.fleet.plugins.module_utils.release import decide, files
-from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import envfile
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition, envfile
 
 HEADER = "Written by dockyard.fleet; changes made here are replaced by the next deployment."
 OVERLAY = "compose.dockyard.yaml"
@@ -296,6 +349,11 @@ OVERLAY = "compose.dockyard.yaml"
 ALPHABET = string.ascii_letters + string.digits + "-_"
 POLL_SECONDS = 1.0
 GOOD_RECORD = ".release.json"
+OWN_FILES = ("secrets", ".env", ".dockyard.json", OVERLAY, runner.ACTIONS_FILE, runner.SCHEDULES_FILE)
+RUNNER = "/usr/local/lib/dockyard/run_action.py"
+UNIT_DIR = "/etc/systemd/system"
+# This folder tells that systemd runs the host (sd_booted(3)).
+SYSTEMD = "/run/systemd/system"
 
 
 class ReleaseError(Exception):
@@ -338,6 +396,7 @@ class Release:
         self.applied = os.path.join(self.ledger_dir, "%s.applied.json" % self.name)
         self.compose_files = module.params["compose_files"] + [OVERLAY]
         self.jobs = set(module.params["jobs"])
+        self.tools = sorted(module.params["tools"])
         self.docker = module.get_bin_path("docker") or ""
         self.api = DockerApi(module.params["docker_socket"], timeout=20)
         self.started = time.time()
@@ -350,9 +409,10 @@ class Release:
     def _run(self, argv):
         return self.module.run_command(argv, environ_update={"COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain"})
 
-    def compose(self, directory=None):
-        """The Compose door, for the stack's folder or a staged one."""
-        return Compose(self._run, self.docker, self.name, directory or self.directory, self.compose_files)
+    def compose(self, directory=None, tools=False):
+        """The Compose door, for the stack's folder or a staged one; with ``tools``, those are among its services."""
+        profiles = [definition.TOOLS_PROFILE] if tools and self.tools else []
+        return Compose(self._run, self.docker, self.name, directory or self.directory, self.compose_files, profiles)
 
     def desired(self, versions):
         """All files that the stack's folder shall have, secrets aside.
@@ -363,7 +423,7 @@ class Release:
         wanted = {}
         for entry in self.params["files"]:
             path = os.path.normpath(entry["path"])
-            if path == "." or path.startswith("..") or os.path.isabs(path) or path.split("/")[0] in ("secrets", ".env", ".dockyard.json", OVERLAY):
+            if path == "." or path.startswith("..") or os.path.isabs(path) or path.split("/")[0] in OWN_FILES:
                 raise ReleaseError("%s, files: found the path %s; needed one below %s that is not the module's own"
                                    % (self.name, entry["path"], self.directory))
             if not re.match("0[0-7]{3}$", entry["mode"]):
@@ -385,7 +445,16 @@ class Release:
         ports = sorted("%s %s:%s/%s" % (port["service"], port["published"], port["container"], port["protocol"]) for port in self.params["ports"])
         text = "# %s\n%s\n" % (HEADER, json.dumps({"services": overlay, "x-dockyard-ports": ports}, indent=2, sort_keys=True))
         wanted[OVERLAY] = (text.encode("utf-8"), 0o644)
+        if self.params["actions"]:
+            wanted[runner.ACTIONS_FILE] = (self._document(actions=self.params["actions"]), 0o644)
+        if self.params["schedules"]:
+            # Not for everybody: an argument may be the value of a setting, and .env is not either.
+            schedules = {entry["name"]: {key: entry[key] for key in ("action", "arguments", "calendar", "keep")} for entry in self.params["schedules"]}
+            wanted[runner.SCHEDULES_FILE] = (self._document(schedules=schedules), 0o600)
         return wanted
+
+    def _document(self, **content):
+        return (json.dumps(dict(content, stack=self.name, about=HEADER), indent=1, sort_keys=True) + "\n").encode("utf-8")
 
     def digest(self):
         """A digest of all that this release was asked for, secrets included; equal for equal requests."""
@@ -531,12 +600,12 @@ class Release:
         wanted = self.desired({name: entry["version"] for name, entry in meta.items()})
         differing = sorted(path for path, (content, mode) in wanted.items() if files.differs(os.path.join(self.directory, path), content, mode))
         stale = self.stale(wanted)
-        for path in differing:
-            self.diffs.append({"prepared": files.unified(os.path.join(self.directory, path), files.read(os.path.join(self.directory, path)), wanted[path][0])})
-        for path in stale:
-            self.diffs.append({"prepared": files.unified(os.path.join(self.directory, path), files.read(os.path.join(self.directory, path)), None)})
+        for path in differing + stale:
+            self.note_diff(os.path.join(self.directory, path), wanted[path][0] if path in wanted else None)
         changed_files = sorted(set(differing) | set(stale) | set(path for path, unused, unused2 in secret_writes))
+        unit_writes, unit_removals, timers = self.plan_units()
         before = self.containers()
+        self.check_tools()
 
         digest = self.digest()
         last = self.last_release()
@@ -549,12 +618,14 @@ class Release:
         if self.module.check_mode:
             reasons = predicted if differing or stale else self._reasons(before)
             reasons.update((service, "removed") for service in self._orphans(before))
+            changed_files += ["volume %s" % volume for volume in self.missing_volumes()] + self._unit_changes(unit_writes, unit_removals, timers)
             return self._result(bool(changed_files or reasons), changed_files, reasons, before)
 
         try:
             self.write_secrets(secret_writes, meta)
             self.write_files(wanted, differing, stale)
             reasons = self.bring_up(before)
+            made = self.make_volumes()
         except (ReleaseError, DockerError, OSError) as error:
             text = self.redact(str(error)) if isinstance(error, ReleaseError) else "%s: %s" % (self.name, self.redact(str(error)))
             reverted = self.go_back()
@@ -565,7 +636,7 @@ class Release:
             with contextlib.suppress(OSError):
                 self.ledger("failed", {}, first, digest, bool(reverted))
             raise ReleaseError(first + sep + rest, True, reverted=bool(reverted))
-        repaired = self.own_volumes()
+        repaired = sorted(set(made + self.own_volumes()))
         changed = bool(changed_files or reasons or repaired)
         try:
             self.keep_good(wanted)
@@ -573,7 +644,17 @@ class Release:
             self.module.warn("%s serves, but could not be kept as the last good release: %s" % (self.name, error))
         if changed or self.last_release().get("outcome") != "released":
             self.ledger("released", reasons, "")
-        return self._result(changed, changed_files + repaired, reasons, self.containers() if changed else before)
+        self.apply_units(unit_writes, unit_removals, timers)
+        unit_changes = self._unit_changes(unit_writes, unit_removals, timers)
+        return self._result(changed or bool(unit_changes), changed_files + repaired + unit_changes, reasons, self.containers() if changed else before)
+
+    def note_diff(self, path, after):
+        """Keep a diff of a file for the result. :arg after: bytes, or None for one that goes."""
+        before = files.read(path)
+        if os.path.basename(path) == runner.SCHEDULES_FILE:
+            # Its values come from settings, some of which nobody shall read here.
+            before, after = [None if content is None else b"(arguments are not shown)\n" for content in (before, after)]
+        self.diffs.append({"prepared": files.unified(path, before, after)})
 
     def stage_and_check(self, wanted, before):
         """Let Compose read the new files in a folder of their own; nothing that runs is touched.
@@ -586,8 +667,8 @@ class Release:
         try:
             self._fill(staged, {path: content for path, (content, unused) in wanted.items()})
             try:
-                model = self.compose(staged).model()
-                after = self.compose(staged).hashes()
+                model = self.compose(staged, tools=True).model()
+                after = self.compose(staged).hashes() if self.params["services"] else {}
             except (ComposeError, ValueError) as error:
                 raise ReleaseError("%s: `docker compose config` refuses the files: %s; needed valid Compose files; nothing was changed"
                                    % (self.name, self.redact(str(error).replace(staged, self.directory))))
@@ -601,7 +682,7 @@ class Release:
             for path in [path for path, content in old.items() if content is None]:
                 os.unlink(os.path.join(staged, path))
             try:
-                previous = self.compose(staged).hashes()
+                previous = self.compose(staged).hashes() if self.params["services"] else {}
             except ComposeError:
                 previous = {}
             reasons = {service: "changed" for service in self.params["services"] if previous.get(service) != after.get(service)}
@@ -671,6 +752,8 @@ class Release:
 
     def _hashes(self):
         """Compose's hash of each service by the files in place."""
+        if not self.params["services"]:
+            return {}
         try:
             return self.compose().hashes()
         except ComposeError as error:
@@ -746,8 +829,8 @@ class Release:
         :raises ReleaseError: Compose failed, or a dependency did not get ready before the deadline.
         """
         try:
-            dependencies = decide.dependencies_of(compose.model())
-            fresh = self.has_empty_volumes()
+            dependencies = decide.dependencies_of(compose.model()) if reasons else {}
+            fresh = self.has_empty_volumes() if reasons else False
             for level in decide.levels(dependencies):
                 due = [service for service in level if service in reasons]
                 if not due:
@@ -768,9 +851,15 @@ class Release:
                 if followers:
                     compose.restart(followers)
                     reasons.update((service, "restarted") for service in followers)
-            if orphans:
+            if orphans and services:
                 compose.up(services, remove_orphans=True)
-                reasons.update((service, "removed") for service in orphans)
+            if orphans and (not services or set(orphans) & set(self.tools)):
+                # Compose needs a service to bring up, and leaves the containers of a profile that is off.
+                for container in self.containers():
+                    if container["service"] in orphans:
+                        self.api.request("POST", "/containers/%s/stop" % container["id"], timeout=60)
+                        self.api.request("DELETE", "/containers/%s" % container["id"], query={"force": "1"})
+            reasons.update((service, "removed") for service in orphans)
         except (ComposeError, ValueError) as error:
             raise ReleaseError("%s: docker compose failed: %s" % (self.name, self.redact(str(error))))
 
@@ -839,6 +928,167 @@ class Release:
                 continue
         return False
 
+    # -- tools ----------------------------------------------------------------
+
+    def _tool_image(self, tool):
+        return self.params["variables"].get(definition.variable_of(tool))
+
+    def check_tools(self):
+        """The image of a tool is asked for now: nothing would miss it before somebody wants to run it.
+
+        :raises ReleaseError: it is not on the host. Not in check mode, where it would have come before.
+        """
+        for tool in self.tools if not self.module.check_mode else []:
+            image = self._tool_image(tool)
+            try:
+                if image:
+                    self.api.inspect("images", image)
+            except DockerError as error:
+                raise ReleaseError("%s, tool %s: found no image %s on the host (%s); needed it; run the role images; nothing was changed"
+                                   % (self.name, tool, image, error))
+
+    def missing_volumes(self):
+        """Declared volumes that are not there, sorted; only looked for where a tool may be the only one that uses them."""
+        missing = []
+        for volume in self.params["volumes"] if self.tools else []:
+            try:
+                self.api.inspect("volumes", "%s_%s" % (self.name, volume["name"]))
+            except DockerError as error:
+                if getattr(error, "status", None) != 404:
+                    raise ReleaseError("%s: Docker does not answer: %s; needed a running engine; look at `systemctl status docker`" % (self.name, error))
+                missing.append(volume["name"])
+        return sorted(missing)
+
+    def make_volumes(self):
+        """Make the volumes that only tools use, as Compose would at the first run, which would then find them without an owner.
+
+        :returns: list of str, as :meth:`own_volumes`.
+        """
+        missing = self.missing_volumes()
+        if not missing:
+            return []
+        try:
+            model = self.compose(tools=True).model().get("volumes") or {}
+        except (ComposeError, ValueError) as error:
+            raise ReleaseError("%s: docker compose config failed: %s" % (self.name, self.redact(str(error))))
+        made = []
+        for name in missing:
+            entry = model.get(name) or {}
+            # A volume with another name, or an external one, is the operator's.
+            if entry.get("name") != "%s_%s" % (self.name, name) or entry.get("external"):
+                continue
+            labels = dict(entry.get("labels") or {})
+            labels.update({"com.docker.compose.project": self.name, "com.docker.compose.volume": name})
+            self.api.request("POST", "/volumes/create", body={"Name": entry["name"], "Driver": entry.get("driver") or "local",
+                                                              "DriverOpts": entry.get("driver_opts") or {}, "Labels": labels})
+            made.append("volume %s" % name)
+        return made
+
+    # -- schedules --------------------------------------------------------------
+
+    def plan_units(self):
+        """What is to be done for the schedules.
+
+        :returns: (dict of path to bytes to be written, list of paths to be removed, list of the timers that shall be active and are not,
+            or whose unit is written)
+        :raises ReleaseError: no systemd, or a calendar that it does not understand; nothing was changed.
+        """
+        schedules = self.params["schedules"]
+        if schedules and not os.path.isdir(SYSTEMD):
+            raise ReleaseError("%s: found no systemd on the host; needed it for the schedules %s; nothing was changed; take `schedules` out of the stack"
+                               % (self.name, ", ".join(entry["name"] for entry in schedules)))
+        python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+        wanted = {}
+        for entry in schedules:
+            if entry["action"] not in self.params["actions"]:
+                raise ReleaseError("%s, schedule %s: found the unknown action '%s'; needed one of: %s"
+                                   % (self.name, entry["name"], entry["action"], ", ".join(sorted(self.params["actions"])) or "none"))
+            for file, text in units.render(self.name, entry, self.directory, self.params["state_dir"], python, RUNNER, HEADER).items():
+                wanted[os.path.join(UNIT_DIR, file)] = text.encode("utf-8")
+        present = [os.path.join(UNIT_DIR, file) for file in (sorted(os.listdir(UNIT_DIR)) if os.path.isdir(UNIT_DIR) else [])
+                   if units.is_unit_of(self.name, file)]
+        writes = {path: content for path, content in wanted.items() if files.differs(path, content, 0o644)}
+        for entry in schedules:
+            if os.path.join(UNIT_DIR, units.unit_name(self.name, entry["name"]) + ".timer") in writes:
+                self.check_calendar(entry)
+        if self.params["actions"]:
+            source = runner.__loader__.get_source(runner.__name__).encode("utf-8")
+            if files.differs(RUNNER, source, 0o644):
+                writes[RUNNER] = source
+        timers = sorted(os.path.basename(path) for path in wanted if path.endswith(".timer"))
+        due = [timer for timer in timers if os.path.join(UNIT_DIR, timer) in writes
+               or not os.path.lexists(os.path.join(UNIT_DIR, "timers.target.wants", timer))]
+        if timers and len(due) < len(timers):
+            # A run that was killed may have written a unit that systemd has not read.
+            unused, out, unused2 = self._run([self._systemctl(), "show", "--property=Id,ActiveState,NeedDaemonReload"] + timers)
+            due = sorted(set(due) | (set(timers) - units.waiting(out)))
+        removals = [path for path in present if path not in wanted]
+        for path in sorted(writes) + removals:
+            if path != RUNNER:
+                self.note_diff(path, writes.get(path))
+        return writes, removals, due
+
+    def _systemctl(self):
+        return self.module.get_bin_path("systemctl") or "systemctl"
+
+    def check_calendar(self, entry):
+        """Ask systemd whether it understands the calendar of a schedule."""
+        program = self.module.get_bin_path("systemd-analyze")
+        if not program:
+            return
+        rc, unused, err = self._run([program, "calendar", "--", entry["calendar"]])
+        if rc != 0:
+            raise ReleaseError("%s, schedule %s: found the calendar '%s', which systemd does not understand (%s); needed one as in systemd.time(7), "
+                               "such as *:0/15; nothing was changed" % (self.name, entry["name"], entry["calendar"], tail(err, 1)))
+
+    @staticmethod
+    def _unit_changes(writes, removals, timers):
+        """What of the schedules was, or would be, changed: list of str."""
+        listed = [os.path.basename(path) for path in list(writes) + removals]
+        return sorted(set(writes) | set(removals)) + ["timer %s" % timer for timer in timers if timer not in listed]
+
+    def apply_units(self, writes, removals, timers):
+        """Write the units, start the timers, remove those of schedules that are gone.
+
+        :raises ReleaseError: systemd refused; the stack serves nevertheless.
+        """
+        if not writes and not removals and not timers:
+            return
+        gone = [os.path.basename(path) for path in removals]
+        try:
+            if gone:
+                # A run that is at work is stopped with its timer, and removes its container by itself.
+                self.systemctl("disable", "--now", *gone)
+            for path, content in sorted(writes.items()):
+                files.make_directory(os.path.dirname(path), 0o755)
+                files.write(path, content, 0o644)
+            for path in removals:
+                os.unlink(path)
+            if self.params["schedules"]:
+                # systemd makes it for nobody: a unit with ReadWritePaths= of a missing folder does not start.
+                files.make_directory(os.path.join(self.params["state_dir"], "results"), 0o700)
+            if removals or timers or any(path != RUNNER for path in writes):
+                self.systemctl("daemon-reload")
+            if gone:
+                self._run([self._systemctl(), "reset-failed"] + gone)
+            if timers:
+                # An active timer has taken over its new calendar with the reload.
+                self.systemctl("enable", "--now", *timers)
+        except (ReleaseError, OSError) as error:
+            raise ReleaseError("%s serves, but its schedules could not be set up: %s; needed systemd to take the units in %s; look at `systemctl status`, "
+                               "then run again" % (self.name, error, UNIT_DIR), True)
+
+    def systemctl(self, *words):
+        """Run systemctl.
+
+        :raises ReleaseError: it failed.
+        """
+        rc, out, err = self._run([self._systemctl()] + list(words))
+        if rc != 0:
+            raise ReleaseError("systemctl %s: %s" % (" ".join(words), tail(err or out, 3)))
+
+    # -- owners -----------------------------------------------------------------
+
     def own_volumes(self):
         """Set owner and mode of the top folder of each declared volume; what is below belongs to the application.
 
@@ -876,7 +1126,7 @@ class Release:
 
     def keep_good(self, wanted):
         """Remember this release as the last good one: its files, its secrets, and what of it was asked for."""
-        record = {"services": sorted(self.params["services"]), "jobs": sorted(self.jobs), "compose_files": self.compose_files,
+        record = {"services": sorted(self.params["services"]), "jobs": sorted(self.jobs), "tools": self.tools, "compose_files": self.compose_files,
                   "modes": {path: "%04o" % mode for path, (unused, mode) in wanted.items()}}
         contents = {path: content for path, (content, unused) in wanted.items()}
         contents.update(self._secret_files())
@@ -925,6 +1175,7 @@ class Release:
             compose = Compose(self._run, self.docker, self.name, self.directory, record["compose_files"])
             before = self.without_halves(self.containers())
             self.jobs = set(record["jobs"])
+            self.tools = record.get("tools", [])
             reasons = dict.fromkeys(record["services"], "changed")
             orphans = sorted(set(container["service"] for container in before) - set(record["services"]))
             deadline = time.monotonic() + self.params["timeout_seconds"]
@@ -943,7 +1194,8 @@ class Release:
         entry = {"number": number, "outcome": outcome, "revision": self.params["revision"], "environment": self.params["environment"],
                  "time_epoch_s": int(time.time()), "seconds": round(time.time() - self.started, 1), "by": self.params["released_by"],
                  "services": reasons, "all_services": sorted(self.params["services"]),
-                 "jobs": sorted(self.jobs), "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
+                 "jobs": sorted(self.jobs), "tools": self.tools,
+                 "images": {key: value for key, value in sorted(self.params["variables"].items()) if key.endswith("_IMAGE")}}
         if message:
             entry["message"] = message.splitlines()[0][:300]
         if digest:
@@ -974,6 +1226,8 @@ class Release:
         for container in containers:
             if container["service"] in self.params["services"]:
                 services[container["service"]] = {"state": container["state"], "health": container["health"] or "none", "image": container["image"]}
+        for tool in self.tools if not self.module.check_mode or self.last_release() else []:
+            services[tool] = {"state": "ready", "health": "none", "image": self._tool_image(tool)}
         result = {"changed": changed, "changed_files": changed_files, "changed_services": reasons, "services": services,
                   "release": self.last_release(), "seconds": round(time.time() - self.started, 2)}
         if changed:
@@ -1004,6 +1258,18 @@ def main():
             "overlay": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "required": True},
             "jobs": {"type": "list", "elements": "str", "default": []},
+            "tools": {"type": "list", "elements": "str", "default": []},
+            "actions": {"type": "dict", "default": {}},
+            "schedules": {"type": "list", "elements": "dict", "default": [], "options": {
+                "name": {"type": "str", "required": True},
+                "action": {"type": "str", "required": True},
+                "arguments": {"type": "dict", "default": {}},
+                "calendar": {"type": "str", "required": True},
+                "keep": {"type": "int", "default": 100},
+                "randomized_delay_seconds": {"type": "int", "default": 30},
+                "timeout_seconds": {"type": "int", "default": 300},
+                "description": {"type": "str", "default": "a scheduled action"},
+            }},
             "secrets": {"type": "list", "elements": "dict", "default": [], "no_log": False, "options": {
                 "name": {"type": "str", "required": True},
                 "source": {"type": "str", "choices": ["generated", "given", "tls_certificate", "tls_key"], "required": True},

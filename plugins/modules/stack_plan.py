@@ -19,8 +19,8 @@ description:
   - Finds all problems of a host at once and changes nothing, so that a mistake is told before anything that runs is touched.
   - Runs wholly on the controller and needs no connection to the host.
   - Beside its options it reads the variables C(dockyard_source_<stack>), C(dockyard_source_ref_<stack>), C(dockyard_settings_<stack>),
-    C(dockyard_env_<stack>), C(dockyard_secrets_<stack>), C(dockyard_images_<stack>), C(dockyard_build_args_<stack>), C(dockyard_address) and
-    C(dockyard_url_ports) of the host (a C(-) in a stack's name is a C(_) in the variable's).
+    C(dockyard_env_<stack>), C(dockyard_secrets_<stack>), C(dockyard_images_<stack>), C(dockyard_build_args_<stack>), C(dockyard_artifacts_<stack>),
+    C(dockyard_platform_<stack>), C(dockyard_address) and C(dockyard_url_ports) of the host (a C(-) in a stack's name is a C(_) in the variable's).
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -113,6 +113,19 @@ images:
   type: list
   elements: dict
   returned: always
+artifacts:
+  description: The sets of files of all stacks, as role C(artifacts) takes them.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - {stack: oura, name: models, manifest: /srv/stacks/oura/models.json, folder: /srv/stacks/oura, variable: OURA_MODELS_DIR, public_keys: [], degrade: ""}
+emulated:
+  description: Platforms that images of the host's stacks need and its hardware lacks.
+  type: list
+  elements: str
+  returned: always
+  sample: [linux/arm64]
 stacks:
   description: For each stack what role C(stack) needs. It holds the environment of the services and is therefore never printed.
   type: list

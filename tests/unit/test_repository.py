@@ -171,8 +171,8 @@ def test_a_stack_agrees_with_its_compose_files_in_every_environment(stack):
 def test_every_service_of_a_stack_has_a_health_check_and_every_secret_is_mounted(stack):
     definition = yaml_of("files", "stacks", stack, "stack.yml")
     document = yaml_of("files", "stacks", stack, "compose.yaml")
-    jobs = definition.get("health", {}).get("jobs", [])
-    assert [name for name, service in document["services"].items() if name not in jobs and "healthcheck" not in service] == []
+    ending = definition.get("health", {}).get("jobs", []) + definition.get("tools", [])
+    assert [name for name, service in document["services"].items() if name not in ending and "healthcheck" not in service] == []
     mounted = set(name for pairs in definitions.secrets_of_services([document]).values() for name, unused in pairs)
     assert mounted == set(definition.get("secrets", {}))
 

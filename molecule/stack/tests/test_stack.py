@@ -159,6 +159,45 @@ def test_the_repair_put_the_file_back(root):
     assert "STRAY" not in root.file("/etc/dockyard/stacks/parrot/web.env").content_string
 
 
+def test_a_tool_is_no_container_and_has_its_volume(root):
+    assert "beak" not in run(root, "docker ps -a --format '{{.Names}}' --filter label=com.docker.compose.oneoff=False")
+    folder = root.file("/var/lib/docker/volumes/parrot_memory/_data")
+    assert (folder.uid, folder.gid, folder.mode) == (1000, 1000, 0o700)
+
+
+def test_what_ran_for_too_long_is_gone(root):
+    assert root.run("ps axww -o args | grep -F 'sleep 4711' | grep -v grep").rc == 1
+    assert root.run("ps axww -o args | grep -F 'sleep 600' | grep -v grep").rc == 1
+
+
+def test_the_schedule_runs_again_after_the_repair(root):
+    assert run(root, "systemctl is-active dockyard-parrot-chatter.timer") == "active"
+    assert run(root, "systemctl is-enabled dockyard-parrot-chatter.timer") == "enabled"
+    # The calendar says every 20 seconds.
+    run(root, "touch /root/now; for i in $(seq 90); do find /var/lib/dockyard/results/parrot/chatter -name '*.json' -newer /root/now | grep -q . && exit 0; "
+              "sleep 1; done; exit 1")
+    names = sorted(run(root, "ls /var/lib/dockyard/results/parrot/chatter").split())
+    assert 1 <= len(names) <= 3
+    path = "/var/lib/dockyard/results/parrot/chatter/" + names[-1]
+    found = json.loads(run(root, "cat " + path))
+    assert found["success"] is True and found["json"]["said"] == "polly wants a cracker" and found["stderr"] == "thinking about polly wants a cracker"
+    assert (root.file(path).mode, root.file(path).uid) == (0o600, 0)
+    assert run(root, "systemctl show --property=Result --value dockyard-parrot-chatter.service") == "success"
+
+
+def test_the_runner_judges_by_hand_too(root):
+    command = "python3 /usr/local/lib/dockyard/run_action.py --stack parrot --action say --argument word=x --argument mood=%s"
+    assert json.loads(run(root, command % "talkative"))["said"] == "x"
+    refused = root.run(command % "grumpy")
+    assert refused.rc == 1 and 'found state.mood: "angry"; needed state.mood: "happy"' in refused.stderr
+
+
+def test_arguments_of_a_schedule_are_for_root_alone(root):
+    assert root.file("/etc/dockyard/stacks/parrot/schedules.json").mode == 0o600
+    assert root.file("/etc/dockyard/stacks/parrot/actions.json").mode == 0o644
+    assert "polly" not in run(root, "cat /etc/systemd/system/dockyard-parrot-chatter.*")
+
+
 def test_nothing_half_written_is_left(root):
     assert run(root, "find /etc/dockyard/stacks -maxdepth 1 -name '.*staged*'") == ""
     assert run(root, "find /etc/dockyard -name '.dockyard-*'") == ""

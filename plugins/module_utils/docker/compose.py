@@ -48,14 +48,17 @@ class Compose:
     :arg project: str.
     :arg directory: str, the project directory, which has ``.env`` and the Compose files.
     :arg files: list of str, names of the Compose files in it.
+    :kwarg profiles: iterable of str, profiles whose services count.
     """
 
-    def __init__(self, run, docker, project, directory, files):
+    def __init__(self, run, docker, project, directory, files, profiles=()):
         self._run = run
         self._directory = directory
         self._base = [docker, "compose", "--project-name", project, "--project-directory", directory, "--env-file", "%s/.env" % directory]
         for name in files:
             self._base += ["--file", "%s/%s" % (directory, name)]
+        for name in profiles:
+            self._base += ["--profile", name]
 
     def argv(self, *words):
         """The whole command line."""

@@ -12,6 +12,10 @@ from __future__ import annotations
 import posixpath
 import re
 
+from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner
+
+TOOLS_PROFILE = "tools"
+
 
 def variable_of(service):
     """The Compose variable that carries the image of a service: ``api-v2`` gives ``API_V2_IMAGE``."""
@@ -96,6 +100,182 @@ def files_of_services(documents):
     return found
 
 
+def _mounts_of(service):
+    """The mounts of a service: list of (volume name or path, bool whether an empty volume gets the image's content and owner)."""
+    found = []
+    for mount in service.get("volumes") or []:
+        if isinstance(mount, str):
+            parts = mount.split(":")
+            found.append((parts[0], "nocopy" not in (parts[2].split(",") if len(parts) > 2 else [])))
+        else:
+            found.append((mount.get("source"), not (mount.get("volume") or {}).get("nocopy")))
+    return found
+
+
+def setting_of(value):
+    """The name of the setting that a value refers to, ``{setting: NAME}``, or None for a plain value."""
+    return value["setting"] if isinstance(value, dict) else None
+
+
+def _check_settings(definition):
+    """References to settings that are not declared."""
+    problems = []
+    settings = definition.get("settings", {})
+
+    def need(where, value):
+        name = setting_of(value) if isinstance(value, dict) else value
+        if name not in settings:
+            problems.append("%s: no setting is named %s; there are: %s" % (where, name, ", ".join(sorted(settings)) or "none"))
+        elif isinstance(value, dict) and "values" in value and "default" in settings[name]:
+            default = runner.text_of(settings[name]["default"])
+            if default not in value["values"]:
+                problems.append("%s/values: found none for '%s', the default of %s" % (where, default, name))
+
+    for name, image in sorted(definition["images"].items()):
+        places = [("build/args/%s" % key, value) for key, value in sorted(image.get("build", {}).get("args", {}).items())]
+        for place, value in places + [("budget_mb", image.get("budget_mb"))]:
+            if isinstance(value, dict):
+                need("images/%s/%s" % (name, place), value)
+    for name, artifact in sorted(definition.get("artifacts", {}).items()):
+        for key in sorted(artifact.get("when", {})):
+            need("artifacts/%s/when" % name, key)
+    for name, schedule in sorted(definition.get("schedules", {}).items()):
+        places = [("arguments/%s" % key, value) for key, value in sorted(schedule.get("arguments", {}).items())]
+        if "when_setting" in schedule:
+            need("schedules/%s/when_setting" % name, schedule["when_setting"])
+        for place, value in [("calendar", schedule["calendar"])] + places:
+            if isinstance(value, dict):
+                need("schedules/%s/%s" % (name, place), value)
+    return problems
+
+
+def _check_artifacts(definition, documents, present):
+    """Artifacts without a manifest, or that no Compose file mounts."""
+    problems = []
+    taken = set(definition.get("settings", {})) | set(variable_of(service) for service in images_by_service(definition))
+    text = repr(documents)
+    for name, artifact in sorted(definition.get("artifacts", {}).items()):
+        normal = posixpath.normpath(artifact["manifest"])
+        if normal.split("/")[0] == "..":
+            problems.append("artifacts/%s/manifest: %s leaves the stack's folder" % (name, artifact["manifest"]))
+        elif not present(normal):
+            problems.append("artifacts/%s/manifest: no file %s in the stack's folder" % (name, artifact["manifest"]))
+        if artifact["variable"] in taken:
+            problems.append("artifacts/%s/variable: %s is the name of a setting, of an image's variable or of another artifact's"
+                            % (name, artifact["variable"]))
+        taken.add(artifact["variable"])
+        if "${%s" % artifact["variable"] not in text:
+            problems.append("artifacts/%s/variable: no Compose file uses ${%s}; mount it as ${%s:-./%s}:/where/the/service/wants/it:ro"
+                            % (name, artifact["variable"], artifact["variable"], name))
+    return problems
+
+
+def _check_tools(definition, documents, services):
+    """Tools that a release would start, and services that it would miss."""
+    problems = []
+    tools = definition.get("tools", [])
+    owned = set(name for name, volume in definition.get("volumes", {}).items() if "owner" in volume or "mode" in volume)
+    for name in sorted(set(tools) - set(services)):
+        problems.append("tools: compose.yaml has no service '%s'; it has: %s" % (name, ", ".join(sorted(services))))
+    for name, service in sorted(services.items()):
+        profiles = service.get("profiles") or []
+        if name in tools and profiles != [TOOLS_PROFILE]:
+            problems.append("compose files, services/%s/profiles: found %s, needed [%s], for `tools` names it" % (name, profiles or "none", TOOLS_PROFILE))
+        elif name not in tools and profiles:
+            problems.append("compose files, services/%s/profiles: found %s, needed none, or its name in `tools`: a release would not start it"
+                            % (name, profiles))
+        if name in tools:
+            for volume, copies in _mounts_of(service):
+                if volume in owned and copies:
+                    problems.append("compose files, services/%s/volumes: mounts %s, which has an owner or a mode, without `volume: {nocopy: true}`: "
+                                    "each run on the empty volume would set the image's" % (name, volume))
+    for name in sorted(set(definition.get("health", {}).get("jobs", [])) & set(tools)):
+        problems.append("health/jobs: '%s' is one of `tools`, which a release does not start" % name)
+    for name, entry in sorted(services.items()):
+        for needed in sorted(set(entry.get("depends_on") or []) & set(tools)):
+            if name not in tools:
+                problems.append("compose files, services/%s/depends_on: '%s' is one of `tools`, which a release does not start" % (name, needed))
+    return problems
+
+
+def _check_action(where, action, services, tools):
+    """Problems of one action."""
+    problems = []
+    arguments = action.get("arguments", {})
+    secret = set(name for name, argument in arguments.items() if argument.get("secret"))
+    running = action.get("how", "run") == "run"
+    if action["service"] not in services:
+        problems.append("%s/service: compose.yaml has no service '%s'; it has: %s" % (where, action["service"], ", ".join(sorted(services))))
+    elif not running and action["service"] in tools:
+        problems.append("%s/how: '%s' is one of `tools` and has no running container to exec in; needed how: run" % (where, action["service"]))
+    for key in ("environment", "entrypoint"):
+        if key in action and not running:
+            problems.append("%s/%s: only a container of its own can have it; needed how: run" % (where, key))
+    used = set()
+    for word in [word for entry in action["command"] for word in ([entry] if isinstance(entry, str) else entry)]:
+        names = runner.placeholders(word)
+        used |= names
+        for name in sorted(names - set(arguments)):
+            problems.append("%s/command: {%s} is none of its arguments (%s); write {{%s}} for the text itself"
+                            % (where, name, ", ".join(sorted(arguments)) or "there are none", name))
+        for name in sorted(names & secret):
+            problems.append("%s/command: {%s} is a secret, and everybody on the host can read command lines; needed it in environment" % (where, name))
+    for variable, template in sorted(action.get("environment", {}).items()):
+        names = runner.placeholders(template)
+        used |= names
+        for name in sorted(names - set(arguments)):
+            problems.append("%s/environment/%s: {%s} is none of its arguments (%s)" % (where, variable, name, ", ".join(sorted(arguments)) or "there are none"))
+    for name, argument in sorted(arguments.items()):
+        if name in ("stack", "action"):
+            problems.append("%s/arguments: '%s' is a variable of playbooks/run.yml itself; needed another name" % (where, name))
+        if name not in used:
+            problems.append("%s/arguments/%s: nothing in command or environment uses {%s}" % (where, name, name))
+        if "pattern" in argument:
+            try:
+                re.compile(argument["pattern"])
+            except re.error as error:
+                problems.append("%s/arguments/%s/pattern: not a regular expression: %s" % (where, name, error))
+                continue
+        if "default" in argument:
+            if argument.get("required"):
+                problems.append("%s/arguments/%s: found a default and required: true, needed one of them" % (where, name))
+            found = runner.value_problem(argument, runner.text_of(argument["default"]))
+            if found:
+                problems.append("%s/arguments/%s/default: found %s, needed %s" % (where, name, found[0], found[1]))
+    if "json" in action.get("success", {}) and action.get("output", "text") != "json":
+        problems.append("%s/success/json: needed output: json" % where)
+    if action.get("interactive"):
+        for key in ("output", "success"):
+            if key in action:
+                problems.append("%s/%s: a person sees the output of an interactive action; needed no %s" % (where, key, key))
+        if secret:
+            problems.append("%s/arguments: an interactive action is typed by a person; needed no secret among its arguments" % where)
+    return problems
+
+
+def _check_schedules(definition):
+    """Problems of the schedules."""
+    problems = []
+    actions = definition.get("actions", {})
+    for name, schedule in sorted(definition.get("schedules", {}).items()):
+        where = "schedules/%s" % name
+        action = actions.get(schedule["action"])
+        if action is None:
+            problems.append("%s/action: found '%s', needed one of `actions`: %s" % (where, schedule["action"], ", ".join(sorted(actions)) or "there are none"))
+            continue
+        if action.get("interactive"):
+            problems.append("%s/action: '%s' is interactive and cannot be scheduled" % (where, schedule["action"]))
+        arguments, given = action.get("arguments", {}), schedule.get("arguments", {})
+        for argument in sorted(set(given) - set(arguments)):
+            problems.append("%s/arguments: the action has no argument '%s'; it has: %s" % (where, argument, ", ".join(sorted(arguments)) or "none"))
+        for argument, entry in sorted(arguments.items()):
+            if entry.get("required") and argument not in given:
+                problems.append("%s/arguments: found no '%s', which the action needs" % (where, argument))
+            if entry.get("secret") and argument in given and setting_of(given[argument]) is None:
+                problems.append("%s/arguments/%s: a secret in stack.yml is none; needed {setting: NAME}" % (where, argument))
+    return problems
+
+
 def cross_check(definition, documents, present):
     """Problems between a definition and its Compose files that a schema can't see.
 
@@ -171,6 +351,12 @@ def cross_check(definition, documents, present):
             elif uid is not None and uid not in secrets[name].get("readers", []):
                 problems.append("compose files, services/%s: mounts secrets/%s.%d, but secrets/%s/readers has no %d" % (service, name, uid, name, uid))
     sources = [secret["source"] for secret in secrets.values()]
+    problems += _check_settings(definition)
+    problems += _check_artifacts(definition, documents, present)
+    problems += _check_tools(definition, documents, services)
+    for name, action in sorted(definition.get("actions", {}).items()):
+        problems += _check_action("actions/%s" % name, action, services, definition.get("tools", []))
+    problems += _check_schedules(definition)
     if sources.count("tls_certificate") != sources.count("tls_key") or sources.count("tls_key") > 1:
         problems.append("secrets: needed one tls_certificate and one tls_key, or neither; found %d and %d"
                         % (sources.count("tls_certificate"), sources.count("tls_key")))

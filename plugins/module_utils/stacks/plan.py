@@ -9,6 +9,7 @@ import hashlib
 import posixpath
 import re
 
+from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition as definitions
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import envfile
 
@@ -113,18 +114,128 @@ def limits_overlay(definition, controllers):
     return overlay, sorted(missing)
 
 
-def image_entries(definition, directory, source, overrides, platform):
+def resolve_value(value, settings):
+    """A value of a definition that may be ``{setting: NAME}``, with or without ``values``, as text; an empty one where the setting gives none."""
+    name = definitions.setting_of(value)
+    if name is None:
+        return envfile.text_of(value)
+    given = settings.get(name, "")
+    return envfile.text_of(value["values"].get(given, "")) if "values" in value else given
+
+
+def artifact_entries(definition, directory, given, settings):
+    """The sets of files of a stack as role ``artifacts`` takes them.
+
+    :arg directory: str, the stack's folder on the controller.
+    :arg given: dict, ``dockyard_artifacts_<stack>``; paths in it are absolute.
+    :returns: (list of dict, list of str problems)
+    """
+    name = definition["name"]
+    declared = definition.get("artifacts", {})
+    variable = "dockyard_artifacts_%s" % name.replace("-", "_")
+    problems = []
+    for key in sorted(set(given) - set(declared)):
+        problems.append(problem("%s, %s" % (name, variable), "the unknown artifact %s" % key, "one of: %s" % (", ".join(sorted(declared)) or "none"),
+                                "correct %s" % variable))
+    entries = []
+    for key, artifact in sorted(declared.items()):
+        mine = given.get(key) or {}
+        if not isinstance(mine, dict):
+            problems.append(problem("%s, %s.%s" % (name, variable, key), type(mine).__name__, "a mapping", "correct it"))
+            continue
+        for word in sorted(set(mine) - set(("manifest", "folder", "public_keys"))):
+            problems.append(problem("%s, %s.%s" % (name, variable, key), "the unknown key %s" % word, "one of: manifest, folder, public_keys", "correct it"))
+        wanted = {setting: values if isinstance(values, list) else [values] for setting, values in artifact.get("when", {}).items()}
+        if any(settings.get(setting, "") not in [envfile.text_of(value) for value in values] for setting, values in wanted.items()):
+            continue
+        manifest = mine.get("manifest") or posixpath.join(directory, posixpath.normpath(artifact["manifest"]))
+        entries.append({"stack": name, "name": key, "manifest": manifest, "folder": mine.get("folder") or posixpath.dirname(manifest),
+                        "variable": artifact["variable"], "public_keys": mine.get("public_keys") or [], "degrade": artifact.get("degrade", "")})
+    return entries, problems
+
+
+def schedule_entries(definition, settings):
+    """The schedules that a host shall have now: those whose ``when_setting`` has a value.
+
+    :returns: (list of dict with ``name``, ``action``, ``arguments``, ``calendar``, ``keep``, ``randomized_delay_seconds``, ``timeout_seconds``
+        and ``description``; list of str problems)
+    """
+    stack = definition["name"]
+    entries, problems = [], []
+    for name, schedule in sorted(definition.get("schedules", {}).items()):
+        if "when_setting" in schedule and settings.get(schedule["when_setting"], "") == "":
+            continue
+        where = "%s, schedule %s" % (stack, name)
+        action = definition["actions"][schedule["action"]]
+        calendar = resolve_value(schedule["calendar"], settings)
+        if re.fullmatch(r"[A-Za-z0-9*:,/.~+_ -]+", calendar) is None:
+            problems.append(problem(where, "the calendar %r" % calendar, "one as in OnCalendar= of systemd.time(7), such as *:0/15",
+                                    "correct dockyard_settings_%s.%s" % (stack.replace("-", "_"), definitions.setting_of(schedule["calendar"]))))
+        arguments = {key: resolve_value(value, settings) for key, value in schedule.get("arguments", {}).items()}
+        try:
+            runner.resolve_arguments(where, action, arguments)
+        except runner.ActionProblem as error:
+            used = sorted(set(definitions.setting_of(value) for value in schedule.get("arguments", {}).values()) - set([None]))
+            hint = "; its settings: %s" % ", ".join("dockyard_settings_%s.%s" % (stack.replace("-", "_"), key) for key in used) if used else ""
+            problems.extend(text + hint for text in error.problems)
+        entries.append({
+            "name": name, "action": schedule["action"], "arguments": arguments, "calendar": calendar, "keep": schedule.get("keep", runner.DEFAULT_KEEP),
+            "randomized_delay_seconds": schedule.get("randomized_delay_seconds", 30),
+            "timeout_seconds": action.get("timeout_seconds", runner.DEFAULT_TIMEOUT_SECONDS),
+            "description": schedule.get("description") or action.get("description") or "%s of %s" % (schedule["action"], stack)})
+    return entries, problems
+
+
+def platform_of(definition, given, architecture):
+    """The platform of a stack's images on a host, and what speaks against it.
+
+    :arg given: str, ``dockyard_platform_<stack>``, or empty.
+    :arg architecture: dict, that part of the facts.
+    :returns: (str or None, list of str problems)
+    """
+    name = definition["name"]
+    variable = "dockyard_platform_%s" % name.replace("-", "_")
+    own = architecture.get("docker_platform")
+    platform = given or own
+    if not platform:
+        return None, []
+    change = "take %s out of dockyard_stacks of this host, or set %s to a platform that is emulated here" % (name, variable)
+    if given:
+        change = "correct %s" % variable
+    found = "%s: %s" % (variable, given) if given else "a host of platform %s" % own
+    if given and re.match(r"^linux/(amd64|arm64|arm/v7)\Z", given) is None:
+        return own, [problem("%s, %s" % (name, variable), repr(given), "linux/amd64, linux/arm64 or linux/arm/v7", "correct %s" % variable)]
+    problems = []
+    wanted = definition.get("needs", {}).get("architectures")
+    if wanted and platform.partition("/")[2] not in wanted:
+        problems.append(problem(name, found, "one of: %s" % ", ".join(wanted), change))
+    else:
+        for key, image in sorted(definition["images"].items()):
+            if platform not in image.get("platforms", [platform]):
+                problems.append(problem("%s, image %s" % (name, key), found, "one of: %s" % ", ".join(image["platforms"]), change))
+    return platform, problems
+
+
+def emulated_platforms(platforms, architecture):
+    """Those of the platforms that the hardware can't run, sorted; none when the facts don't tell what it can."""
+    native = architecture.get("native") or []
+    return sorted(set(platform for platform in platforms if platform and native and platform not in native))
+
+
+def image_entries(definition, directory, source, overrides, platform, settings=None):
     """The images of a stack as role ``images`` takes them.
 
     :arg directory: str, the stack's folder on the controller.
     :arg source: dict as the action plugin resolved it (``path``, or ``git`` and ``ref``), or None.
     :arg overrides: dict with ``images`` (name to reference) and ``build_args`` (name to dict).
     :arg platform: str or None, as ``linux/arm64``.
+    :kwarg settings: dict of str to str, resolved; for build arguments that refer to one.
     :returns: list of dict.
     """
     entries = []
     for name, image in sorted(definition["images"].items()):
-        entry = {"stack": definition["name"], "name": name, "platform": platform, "budget_bytes": image["budget_mb"] * _MB if "budget_mb" in image else None}
+        budget = resolve_value(image.get("budget_mb", ""), settings or {})
+        entry = {"stack": definition["name"], "name": name, "platform": platform, "budget_bytes": int(budget) * _MB if budget else None}
         replacement = overrides.get("images", {}).get(name)
         if replacement or "pull" in image:
             entry.update(how="pull", reference=replacement or image["pull"]["image"], pull={"image": replacement or image["pull"]["image"]})
@@ -136,7 +247,7 @@ def image_entries(definition, directory, source, overrides, platform):
                 "recipe": posixpath.join(directory, build["recipe"]),
                 "dockerfile": build.get("dockerfile", "Dockerfile"),
                 "source": source if build.get("source", True) else None,
-                "args": {key: envfile.text_of(value) for key, value in args.items()},
+                "args": {key: resolve_value(value, settings or {}) for key, value in args.items()},
                 "target": build.get("target"),
                 "secrets": build.get("secrets", []),
             })
@@ -154,11 +265,6 @@ def check_host(definition, facts, settings):
     name = definition["name"]
     needs = definition.get("needs", {})
     problems = []
-    platform = (facts.get("architecture") or {}).get("docker_platform") or ""
-    wanted = needs.get("architectures")
-    if wanted and platform and platform.partition("/")[2] not in wanted:
-        problems.append(problem(name, "a host of platform %s" % platform, "one of: %s" % ", ".join(wanted),
-                                "take %s out of dockyard_stacks of this host" % name))
     memory = (facts.get("memory") or {}).get("total_bytes")
     # A machine sold as "4 GB" shows up to a tenth less: firmware and kernel keep some.
     if memory and memory < needs.get("memory_mb", 0) * _MB * 0.9:

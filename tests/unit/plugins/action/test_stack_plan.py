@@ -205,6 +205,75 @@ def test_an_own_stack_goes_before_a_built_in_one(shelf):
     assert plan(shelf, {}, stacks=["inventory"], stack_path=[])["stacks"][0]["title"] == "Inventory"
 
 
+# -- tools, actions, schedules, artifacts, platforms -------------------------------
+
+def with_tool(stack):
+    stack["images"]["web"]["services"] = ["web", "tool"]
+    stack["images"]["web"]["build"]["args"]["WORD"] = {"setting": "WORD"}
+    stack["tools"] = ["tool"]
+    stack["actions"] = {"look": {"service": "tool", "command": ["{word}"], "arguments": {"word": {"pattern": "[a-z]*"}}}}
+    stack["schedules"] = {"often": {"action": "look", "calendar": "hourly", "arguments": {"word": {"setting": "WORD"}}, "when_setting": "WORD"}}
+    stack["artifacts"] = {"models": {"manifest": "models.json", "variable": "MODELS_DIR", "degrade": "less"}}
+
+
+@pytest.fixture
+def rich(shelf):
+    document = copy.deepcopy(COMPOSE)
+    document["services"]["tool"] = {"image": "${TOOL_IMAGE}", "profiles": ["tools"], "volumes": ["${MODELS_DIR:-./models}:/m:ro"]}
+    (shelf.put(change=with_tool, compose=document) / "models.json").write_text("{}")
+    return shelf
+
+
+def test_a_tool_is_no_service_of_a_release(rich):
+    result = plan(rich)
+    planned = result["stacks"][0]
+    assert result["problems"] == [] and planned["services"] == ["db", "web"] and planned["tools"] == ["tool"]
+    assert planned["image_variables"]["TOOL_IMAGE"] == "web"
+    assert list(planned["actions"]) == ["look"] and planned["schedules"][0]["arguments"] == {"word": "a"}
+    assert result["images"][1]["build"]["args"]["WORD"] == "a"
+    assert "schedules" not in " ".join(result["notes"])
+
+
+def test_a_schedule_without_its_setting_or_without_systemd(rich):
+    assert plan(rich, dict(GIVEN, dockyard_settings_my_shop={"WORD": ""}))["stacks"][0]["schedules"] == []
+    result = plan(rich, facts=facts(init="other"))
+    assert result["stacks"][0]["schedules"] == [] and result["problems"] == []
+    assert result["notes"] == ["my-shop runs without its schedules: they are systemd timers, and this host has no systemd"]
+
+
+def test_a_schedule_with_a_bad_value(rich):
+    only(plan(rich, dict(GIVEN, dockyard_settings_my_shop={"WORD": "A"})),
+         "my-shop, schedule often, argument word: found 'A'; needed a text that matches [a-z]*",
+         "dockyard_settings_my_shop.WORD")
+
+
+def test_artifacts(rich, tmp_path):
+    folder = str(rich.folder / "my-shop")
+    found = plan(rich)
+    assert found["artifacts"] == found["stacks"][0]["artifacts"] == [
+        {"stack": "my-shop", "name": "models", "manifest": folder + "/models.json", "folder": folder, "variable": "MODELS_DIR", "public_keys": [],
+         "degrade": "less"}]
+    (tmp_path / "own.json").write_text("{}")
+    given = {"models": {"manifest": str(tmp_path / "x" / ".." / "own.json"), "public_keys": "RWQ"}}
+    mine = plan(rich, dict(GIVEN, dockyard_artifacts_my_shop=given))["artifacts"][0]
+    assert (mine["manifest"], mine["folder"], mine["public_keys"]) == (str(tmp_path / "own.json"), str(tmp_path), ["RWQ"])
+    only(plan(rich, dict(GIVEN, dockyard_artifacts_my_shop={"models": {"manifest": "/no/such.json"}})),
+         "my-shop, artifact models: found no file /no/such.json on the controller; needed a manifest; correct dockyard_artifacts_my_shop.models.manifest")
+
+
+def test_another_platform_is_emulated_and_told_to_compose(rich):
+    machine = facts(architecture={"docker_platform": "linux/amd64", "native": ["linux/amd64"]})
+    result = plan(rich, dict(GIVEN, dockyard_platform_my_shop="linux/arm64"), facts=machine)
+    planned = result["stacks"][0]
+    assert result["problems"] == [] and result["emulated"] == ["linux/arm64"] and planned["platform"] == "linux/arm64"
+    assert [image["platform"] for image in result["images"]] == ["linux/arm64"] * 2
+    assert {service: entry["platform"] for service, entry in planned["overlay"].items()} == dict.fromkeys(["db", "tool", "web"], "linux/arm64")
+    native = plan(rich, facts=machine)
+    assert native["emulated"] == [] and not [entry for entry in native["stacks"][0]["overlay"].values() if "platform" in entry]
+    only(plan(rich, dict(GIVEN, dockyard_platform_my_shop="linux/arm/v7"), facts=machine),
+         "found dockyard_platform_my_shop: linux/arm/v7; needed one of: amd64, arm64")
+
+
 # -- bad input ------------------------------------------------------------------
 
 def only(result, *texts):
@@ -230,8 +299,9 @@ def test_all_unknown_keys_at_once(shelf):
 
 
 def test_a_stack_that_does_not_exist(shelf):
-    only(plan(shelf, stacks=["shopp"]), "dockyard_stacks: found the unknown stack 'shopp'; needed one of: inventory, my-shop; "
-         "correct dockyard_stacks, or add the folder")
+    known = ", ".join(sorted(os.listdir(stack_plan.BUILTIN) + ["my-shop"]))
+    only(plan(shelf, stacks=["shopp"]),
+         "dockyard_stacks: found the unknown stack 'shopp'; needed one of: %s; correct dockyard_stacks, or add the folder" % known)
 
 
 def test_two_stacks_claim_one_port(shelf):
@@ -371,7 +441,9 @@ def test_the_built_in_stacks_are_planned_without_problems(shelf, environment):
         given = {secret: "x" for secret, entry in declared.items() if entry["source"] == "given"}
         result = plan(shelf, {"dockyard_secrets_%s" % name.replace("-", "_"): given}, stacks=[name], stack_path=[], environment=environment)
         assert result["problems"] == []
-        assert set(result["stacks"][0]["image_variables"]) == {definitions.variable_of(service) for service in result["stacks"][0]["services"]}
+        planned = result["stacks"][0]
+        assert set(planned["image_variables"]) == {definitions.variable_of(service) for service in planned["services"] + planned["tools"]}
+        assert planned["services"] or planned["tools"]
 
 
 def test_all_is_every_stack_that_is_found(shelf):

@@ -44,6 +44,11 @@ def test_rows():
     ]
 
 
+def test_a_stack_of_tools_is_ready_rather_than_healthy():
+    tools = dict(SHOP, healthy=1, wanted=1, tools_only=True, urls=[])
+    assert [row[4] for row in report.rows_of({"pi": {"stacks": {"a": tools, "b": dict(tools, healthy=0)}}}, {})] == ["ready 1/1", "UNHEALTHY 0/1"]
+
+
 def test_rows_of_failed_and_empty_hosts():
     assert report.rows_of({"b": {"engine": "1", "platform": "p", "stacks": {}}, "c": PI}, {"a": "no route", "c": "too little disk"}) == [
         ("a", "-", "-", "-", "FAILED", "-", "no route"), ("b", "(none)", "-", "1 p", "-", "-", "-"),

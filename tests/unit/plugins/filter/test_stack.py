@@ -19,7 +19,7 @@ PLAN = {"name": "shop", "environment": "production", "revision": "r1", "urls": [
 
 def test_all_filters_are_there():
     assert sorted(stack.FilterModule().filters()) == [
-        "stack_answer_problems", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "stacks_of_facts"]
+        "stack_answer_problems", "stack_artifact_variables", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "stacks_of_facts"]
 
 
 def test_tls_due_is_asked_of_each_plan_with_its_own_facts_and_secrets():
@@ -70,11 +70,36 @@ def test_summary():
         {"item": "blog", "failed": True},
     ]
     plans = [dict(PLAN, name="blog", revision="r9"), dict(PLAN, files=[{"content": "hush"}])]
-    common = {"environment": "production", "urls": ["https://h/"], "limits_missing": ["memory"], "wanted": 3}
+    common = {"environment": "production", "urls": ["https://h/"], "limits_missing": ["memory"], "wanted": 3, "tools_only": False}
     assert stack.stack_summary(results, plans) == {
         "shop": dict(common, revision="r1", services=services, healthy=2, changed=True, changed_services={"web": "changed"}, release=3),
         "blog": dict(common, revision="r9", services={}, healthy=0, changed=False, changed_services={}, release=None)}
     assert stack.stack_summary([], plans) == {}
+
+
+def test_summary_of_tools():
+    ready = {"state": "ready", "health": "none"}
+    plans = [dict(PLAN, name="check", services=[], tools=["app"]), dict(PLAN, name="mixed", services=["web"], tools=["app"])]
+    found = stack.stack_summary([{"item": "check", "services": {"app": ready}}, {"item": "mixed", "services": {"app": ready}}], plans)
+    assert [(found[name]["healthy"], found[name]["wanted"], found[name]["tools_only"]) for name in ("check", "mixed")] == [(1, 1, True), (1, 2, False)]
+
+
+def test_artifact_variables():
+    plan = dict(PLAN, artifacts=[{"name": "models", "variable": "MODELS_DIR"}, {"name": "maps", "variable": "MAPS_DIR"}])
+    result = {"shop": {"models": {"path": "/a/1"}, "maps": {"path": "/a/2"}}, "other": {}}
+    assert stack.stack_artifact_variables(plan, result) == {"MODELS_DIR": "/a/1", "MAPS_DIR": "/a/2"}
+    assert stack.stack_artifact_variables(PLAN, None) == {}
+    for partial in (None, {}, {"shop": {"maps": {"path": "/a/2"}}}, {"shop": {"maps": {"path": "/a/2"}, "models": {"path": ""}}}):
+        with pytest.raises(AnsibleFilterError, match=r"shop: found no path of the artifact\(s\) .*models; .* stack_artifacts"):
+            stack.stack_artifact_variables(plan, partial)
+
+
+@pytest.mark.parametrize("images, well", [([{"tags": ["app:1"]}], 1), ([{"tags": None, "digests": ["app:1"]}], 1), ([{"tags": ["app:2"]}], 0), (None, 0)])
+def test_stacks_of_facts_knows_tools(images, well):
+    facts = {"releases": {"check": {"all_services": [], "tools": ["app"], "images": {"APP_IMAGE": "app:1"}}}, "images": images,
+             "containers": [{"project": "check", "service": "app", "state": "running", "oneoff": True, "image": "app:1"}]}
+    found = stack.stacks_of_facts(facts)["check"]
+    assert (found["healthy"], found["wanted"], found["tools_only"]) == (well, 1, True)
 
 
 @pytest.mark.parametrize("state, health, status, well", [

@@ -81,7 +81,11 @@ class Host:
         self.log_lines = "a line of the log"
         self.unavailable = False
         self.on_call = lambda call: None
-        self.volumes = {}
+        self.volumes, self.images, self.made, self.tools_asked = {}, ["tool:1"], [], False
+        self.unit_dir, self.systemd, self.systemd_refuses = os.path.join(folder, "etc", "systemd"), os.path.join(folder, "systemd.json"), None
+        if not os.path.exists(self.systemd):
+            with open(self.systemd, "w", encoding="utf-8") as handle:
+                json.dump({"read": {}, "active": {}}, handle)
         if not os.path.exists(self.state):
             self.save({})
 
@@ -101,6 +105,12 @@ class Host:
 
     def run_command(self, argv, environ_update=None, **unused):
         self.argv.append(list(argv))
+        if argv[0] == "/usr/bin/systemctl":
+            return self.systemctl(argv[1:])
+        if argv[0] == "/usr/bin/systemd-analyze":
+            assert argv[1:3] == ["calendar", "--"]
+            self.note("calendar %s" % argv[3])
+            return (1, "", "Failed to parse calendar specification '%s': Invalid argument" % argv[3]) if argv[3] == "fortnightly" else (0, "", "")
         assert argv[0] == "/usr/bin/docker"
         if argv[1] == "logs":
             self.note("logs %s" % argv[-1])
@@ -113,10 +123,46 @@ class Host:
             names.append(os.path.relpath(rest[1], folder))
             rest = rest[2:]
         assert names[0] == "compose.yaml" and names[-1] == "compose.dockyard.yaml"
+        self.tools_asked = rest[:2] == ["--profile", "tools"]
+        rest = rest[2:] if self.tools_asked else rest
         where = "" if folder == self.directory else "staged "
         if where:
             assert os.path.basename(folder).startswith(".shop.staged-")
         return self.compose(where, folder, names, rest)
+
+    def systemctl(self, words):
+        """Like systemd: what it has read of the units, what is active, and links for what is enabled."""
+        self.note("systemctl %s" % " ".join(words))
+        if self.systemd_refuses and words[0] == self.systemd_refuses:
+            return 1, "", "Failed to %s: Access denied" % words[0]
+        with open(self.systemd, encoding="utf-8") as handle:
+            state = json.load(handle)
+        units = {name: self.text(self.unit_dir, name) for name in os.listdir(self.unit_dir) if name.startswith("dockyard-")}
+        wants = os.path.join(self.unit_dir, "timers.target.wants")
+        if words[0] == "show":
+            assert words[1] == "--property=Id,ActiveState,NeedDaemonReload"
+            return 0, "\n\n".join("Id=%s\nActiveState=%s\nNeedDaemonReload=%s" % (
+                name, "active" if name in state["active"] else "inactive", "no" if state["read"].get(name) == units.get(name) else "yes")
+                for name in words[2:]) + "\n", ""
+        if words[0] == "daemon-reload":
+            state["read"] = units
+            # As systemd 257 does: a timer that waits takes over its new calendar.
+            state["active"] = {name: units[name] for name in state["active"]}
+        for name in words[1:]:
+            if words[0] == "enable" and name != "--now":
+                assert words[1] == "--now" and name in state["read"], "a unit is started that systemd has not read"
+                state["active"].setdefault(name, state["read"][name])
+                os.makedirs(wants, exist_ok=True)
+                if not os.path.lexists(os.path.join(wants, name)):
+                    os.symlink(os.path.join(self.unit_dir, name), os.path.join(wants, name))
+            elif words[0] == "disable" and name != "--now":
+                assert words[1] == "--now"
+                state["active"].pop(name, None)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(wants, name))
+        with open(self.systemd, "w", encoding="utf-8") as handle:
+            json.dump(state, handle)
+        return 0, "", ""
 
     def text(self, folder, name):
         with open(os.path.join(folder, name), encoding="utf-8") as handle:
@@ -128,6 +174,8 @@ class Host:
         overlay = json.loads(self.text(folder, "compose.dockyard.yaml").partition("\n")[2])["services"]
         found = {}
         for service, entry in model["services"].items():
+            if entry.get("profiles") and not self.tools_asked:
+                continue
             own = os.path.join(folder, "%s.env" % service)
             image = re.search(r"(?m)^%s_IMAGE=(.*)$" % service.upper(), self.text(folder, ".env"))
             parts = [json.dumps(entry, sort_keys=True), image.group(1) if image else "", json.dumps(overlay.get(service)),
@@ -142,7 +190,7 @@ class Host:
 
     def compose(self, where, folder, names, words):
         if words[0] == "config":
-            self.note("%sconfig %s" % (where, words[1]))
+            self.note("%s%sconfig %s" % (where, "tools " if self.tools_asked else "", words[1]))
             complaint = self.refuse and self.refuse(self.text(folder, "compose.yaml"))
             if complaint:
                 return 15, "", complaint
@@ -159,7 +207,7 @@ class Host:
                 state[service].update(state="running")
             self.save(state)
             return 0, "", ""
-        assert words[0] == "up" and words[1] in ("--no-start", "--detach")
+        assert words[0] == "up" and words[1] in ("--no-start", "--detach") and not self.tools_asked
         flags, services = [word for word in words[2:] if word.startswith("--")], [word for word in words[2:] if not word.startswith("--") and word != "never"]
         assert set(flags) - {"--remove-orphans"} == {"--no-build", "--pull"} and words[words.index("--pull") + 1] == "never"
         hashes = self.hashes(folder, names, resolved=True)
@@ -203,10 +251,24 @@ class Host:
                        "Labels": {"com.docker.compose.service": "web", "com.docker.compose.oneoff": "True"}})
         return answer
 
-    def request(self, method, path, query=None, **unused):
+    def request(self, method, path, query=None, body=None, **unused):
         self.note("%s %s" % (method, path))
-        assert (method, path, query) == ("DELETE", "/containers/half", {"force": "1"})
-        self.half = False
+        if path == "/volumes/create":
+            self.made.append(body)
+            self.volumes[body["Name"]] = os.path.join(self.folder, body["Name"])
+            os.makedirs(self.volumes[body["Name"]], exist_ok=True)
+        elif path == "/containers/half":
+            assert (method, query) == ("DELETE", {"force": "1"})
+            self.half = False
+        else:
+            state = self.load()
+            service = path.split("/")[2].rpartition("-")[0]
+            if method == "DELETE":
+                assert query == {"force": "1"} and state.pop(service)["state"] == "exited"
+            else:
+                assert method == "POST" and path.endswith("/stop")
+                state[service]["state"] = "exited"
+            self.save(state)
 
     def inspect(self, kind, name, **unused):
         self.note("inspect %s %s" % (kind, name))
@@ -214,6 +276,10 @@ class Host:
             if name not in self.volumes:
                 raise DockerApiError("GET /volumes", 404, "no such volume")
             return {"Mountpoint": self.volumes[name]}
+        if kind == "images":
+            if name not in self.images:
+                raise DockerApiError("GET /images", 404, "no such image")
+            return {}
         return {"State": {"ExitCode": 1, "Health": {"Log": [{"ExitCode": 7, "Output": "probe says no"}]}}, "RestartCount": 4,
                 "HostConfig": {"RestartPolicy": {"Name": "no"}}}
 
@@ -222,7 +288,7 @@ class Host:
     def tree(self):
         """Everything below the host's folders: path -> (mode, owner, content, inode)."""
         found = {}
-        for top in (os.path.join(self.folder, "etc"), self.state_dir):
+        for top in (os.path.join(self.folder, "etc"), self.state_dir, os.path.join(self.folder, "lib")):
             for folder, folders, names in os.walk(top):
                 for name in folders + names:
                     path = os.path.join(folder, name)
@@ -277,7 +343,10 @@ def host(tmp_path, monkeypatch):
     made = Host(str(tmp_path))
     os.makedirs(os.path.join(made.folder, "etc"))
     monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda self, argv, **more: made.run_command(argv, **more))
-    monkeypatch.setattr(basic.AnsibleModule, "get_bin_path", lambda self, name, *unused, **unused2: "/usr/bin/docker" if name == "docker" else None)
+    monkeypatch.setattr(basic.AnsibleModule, "get_bin_path", lambda self, name, *unused, **unused2: "/usr/bin/" + name)
+    monkeypatch.setattr(release, "UNIT_DIR", made.unit_dir)
+    monkeypatch.setattr(release, "RUNNER", os.path.join(made.folder, "lib", "run_action.py"))
+    monkeypatch.setattr(release, "SYSTEMD", made.folder)
     # what reaches the target's system log, after Ansible's own masking
     monkeypatch.setattr(basic, "has_journal", False)
     monkeypatch.setattr(basic.AnsibleModule, "_log_to_syslog", lambda self, text: made.logged.append(str(text)))
@@ -723,6 +792,291 @@ def test_volumes_get_mode_and_owner(host, run):
     assert run(volumes=volumes)["changed"] is False
 
 
+# -- tools ------------------------------------------------------------------------
+
+TOOL = {"image": "${TOOL_IMAGE}", "profiles": ["tools"]}
+VOLUMES = {"home": {"name": "shop_home", "driver": "local", "driver_opts": {"o": "size=1"}, "labels": {"a": "b"}}, "theirs": {"name": "theirs",
+                                                                                                                              "external": True}}
+ONLY_TOOLS = {"services": {"tool": TOOL}, "volumes": VOLUMES}
+MIXED = {"services": dict(COMPOSE["services"], tool=TOOL), "secrets": COMPOSE["secrets"]}
+HOME = [{"name": "home", "owner": "%d:%d" % (ME, os.getgid()), "mode": "0700"}]
+VARIABLES = {"WEB_IMAGE": "web:1", "DB_IMAGE": "db:1", "TOOL_IMAGE": "tool:1"}
+
+
+def only_tools(host, **changes):
+    given = options(host, services=[], tools=["tool"], secrets=[], service_secrets={}, ports=[], volumes=HOME, variables=VARIABLES, **changes)
+    given["files"] = [{"path": "compose.yaml", "content": json.dumps(ONLY_TOOLS)}]
+    return given
+
+
+def test_a_stack_of_tools_is_checked_and_has_its_volumes_and_nothing_is_started(host, run):
+    answer = run(only_tools(host))
+    assert host.calls == ["GET containers", "inspect images tool:1", "staged tools config --format", "GET containers", "inspect volumes shop_home",
+                          "tools config --format", "POST /volumes/create", "inspect volumes shop_home", "GET containers"]
+    assert answer["changed"] is True and answer["changed_services"] == {} and answer["changed_files"][-1] == "volume home"
+    assert answer["services"] == {"tool": {"state": "ready", "health": "none", "image": "tool:1"}}
+    assert host.made == [{"Name": "shop_home", "Driver": "local", "DriverOpts": {"o": "size=1"},
+                          "Labels": {"a": "b", "com.docker.compose.project": "shop", "com.docker.compose.volume": "home"}}]
+    assert stat.S_IMODE(os.stat(host.volumes["shop_home"]).st_mode) == 0o700
+    assert (host.ledger()[0]["outcome"], host.ledger()[0]["tools"], host.ledger()[0]["all_services"]) == ("released", ["tool"], [])
+
+
+def test_a_second_release_of_tools_asks_no_compose_and_changes_nothing(host, run):
+    run(only_tools(host))
+    before = host.tree()
+    answer = run(only_tools(host))
+    assert host.calls == ["GET containers", "inspect images tool:1", "GET containers", "inspect volumes shop_home", "inspect volumes shop_home"]
+    assert answer["changed"] is False and host.tree() == before and len(host.ledger()) == 1
+
+
+def test_drift_of_tools(host, run):
+    run(only_tools(host))
+    os.chmod(host.volumes["shop_home"], 0o777)
+    assert run(only_tools(host))["changed_files"] == ["volume home"]
+    host.volumes.clear()
+    predicted = run(only_tools(host), check=True)
+    assert predicted["changed_files"] == ["volume home"] and host.volumes == {}
+    assert run(only_tools(host))["changed_files"] == ["volume home"] and run(only_tools(host))["changed"] is False
+
+
+def test_check_mode_of_tools_asks_for_no_image_and_makes_nothing(host, run):
+    host.images = []
+    answer = run(only_tools(host), check=True)
+    assert answer["changed"] is True and host.made == [] and host.tree() == {} and answer["services"] == {}
+    assert "volume home" in answer["changed_files"]
+
+
+def test_a_tool_without_its_image_is_refused_before_anything(host, run):
+    host.images = []
+    answer = run(only_tools(host))
+    assert answer["failed"] is True and "shop, tool tool: found no image tool:1 on the host" in answer["msg"] and "nothing was changed" in answer["msg"]
+    assert host.calls == ["GET containers", "inspect images tool:1"] and not os.path.exists(host.directory)
+
+
+def test_a_volume_of_the_operator_is_not_made(host, run):
+    answer = run(dict(only_tools(host), volumes=[{"name": "theirs", "mode": "0700"}]))
+    assert not answer.get("failed") and host.made == []
+
+
+def test_an_undeclared_port_of_a_tool_is_refused(host, run):
+    given = only_tools(host)
+    given["files"][0]["content"] = json.dumps({"services": {"tool": dict(TOOL, ports=[{"target": 80, "published": "80"}])}})
+    assert "services/tool/ports: publishes 80:80/tcp, which" in run(given)["msg"]
+
+
+def mixed(host, **changes):
+    given = with_file(host, "compose.yaml", json.dumps(MIXED), tools=["tool"], variables=VARIABLES, **changes)
+    return given
+
+
+def test_a_tool_beside_services_is_never_started(host, run):
+    answer = run(mixed(host))
+    assert set(host.load()) == {"db", "web"} and set(answer["services"]) == {"db", "tool", "web"}
+    assert run(mixed(host))["changed"] is False
+    assert host.calls == ["GET containers", "inspect images tool:1", "config --hash", "GET containers"]
+
+
+def test_a_service_that_became_a_tool_is_stopped(host, run):
+    both = json.dumps({"services": dict(COMPOSE["services"], tool={"image": "${TOOL_IMAGE}"}), "secrets": COMPOSE["secrets"]})
+    run(with_file(host, "compose.yaml", both, services=["web", "db", "tool"], variables=VARIABLES))
+    assert "tool" in host.load()
+    answer = run(mixed(host))
+    assert answer["changed_services"] == {"tool": "removed"} and set(host.load()) == {"db", "web"}
+    assert run(mixed(host))["changed"] is False
+
+
+def test_services_that_are_all_gone_are_stopped_without_compose(host, run):
+    run()
+    answer = run(only_tools(host))
+    assert answer["changed_services"] == {"db": "removed", "web": "removed"} and host.load() == {}
+    assert not [call for call in host.calls if call.startswith("up")]
+
+
+def test_the_way_back_from_tools_to_services(host, run, monkeypatch):
+    run()
+
+    def full(call):
+        if call == "POST /volumes/create":
+            raise DockerApiError("POST", 500, "no space")
+    monkeypatch.setattr(host, "on_call", full)
+    answer = run(only_tools(host))
+    assert answer["failed"] is True and answer["reverted"] is True and "no space" in answer["msg"]
+    assert {name: entry["state"] for name, entry in host.load().items()} == {"db": "running", "web": "running"}
+    assert run()["changed"] is False
+
+
+def test_a_new_folder_of_artifacts_recreates_and_the_way_back_has_the_old_one(host, run):
+    def with_models(path, **changes):
+        given = with_file(host, "compose.yaml", json.dumps(COMPOSE), **changes)
+        given["variables"] = dict(given["variables"], WEB_IMAGE=path)
+        return given
+    run(with_models("/models/1"))
+    host.sick = {"web": 10 ** 9}
+    real = host.compose
+
+    def compose(where, folder, names, words):
+        if words[0] == "up" and "/models/1" in host.text(folder, ".env"):
+            host.sick = {}
+        return real(where, folder, names, words)
+    host.compose = compose
+    answer = run(with_models("/models/2"))
+    assert answer["reverted"] is True and "WEB_IMAGE=/models/1\n" in host.read(".env")
+
+
+# -- actions and schedules -----------------------------------------------------------
+
+ACTIONS = {"look": {"service": "web", "how": "exec", "command": ["look", "{at}"], "arguments": {"at": {}}}}
+SCHEDULE = {"name": "often", "action": "look", "arguments": {"at": "http://me:hush-hush@h"}, "calendar": "*:0/5", "keep": 7, "description": "Looks"}
+TIMER, SERVICE = "dockyard-shop-often.timer", "dockyard-shop-often.service"
+
+
+def scheduled(host, **changes):
+    return options(host, actions=ACTIONS, schedules=[dict(SCHEDULE, **changes)])
+
+
+def systemd(host):
+    with open(host.systemd, encoding="utf-8") as handle:
+        return json.load(handle)
+
+
+def test_actions_are_kept_on_the_host_with_what_runs_them(host, run):
+    answer = run(options(host, actions=ACTIONS))
+    assert json.loads(host.read("actions.json"))["actions"] == ACTIONS
+    contents = host.contents()
+    assert contents["etc/stacks/shop/actions.json"][0] == "0o644" and "etc/stacks/shop/schedules.json" not in contents
+    with open(release.runner.__file__, "rb") as handle:
+        assert contents["lib/run_action.py"] == ("0o644", handle.read())
+    assert not [call for call in host.calls if call.startswith("systemctl")]
+    assert "actions.json" in answer["changed_files"] and release.RUNNER in answer["changed_files"]
+    assert run(options(host, actions=ACTIONS))["changed"] is False
+    assert run()["changed_files"] == ["actions.json"] and "etc/stacks/shop/actions.json" not in host.contents()
+
+
+def test_a_schedule_is_set_up_after_the_stack_serves(host, run):
+    answer = run(scheduled(host))
+    assert host.calls[-3:] == ["systemctl daemon-reload", "systemctl enable --now " + TIMER, "GET containers"]
+    assert host.calls.index("calendar *:0/5") < host.calls.index("up db")
+    assert list(systemd(host)["active"]) == [TIMER] and "OnCalendar=*:0/5\n" in systemd(host)["active"][TIMER]
+    assert [path for path in answer["changed_files"] if "systemd" in path] == [os.path.join(host.unit_dir, SERVICE), os.path.join(host.unit_dir, TIMER)]
+    found = json.loads(host.read("schedules.json"))["schedules"]
+    assert found == {"often": {"action": "look", "arguments": SCHEDULE["arguments"], "calendar": "*:0/5", "keep": 7}}
+    contents = host.contents()
+    assert contents["etc/stacks/shop/schedules.json"][0] == "0o600" and contents["var/results"][0] == "0o700"
+    assert b"hush-hush" not in contents["etc/systemd/" + SERVICE][1] + contents["etc/stacks/shop/actions.json"][1]
+
+
+def test_a_schedule_that_is_as_it_should_be_costs_one_question(host, run):
+    run(scheduled(host))
+    before = host.tree()
+    answer = run(scheduled(host))
+    assert host.calls == ["systemctl show --property=Id,ActiveState,NeedDaemonReload " + TIMER] + NOOP
+    assert answer["changed"] is False and host.tree() == before
+
+
+def test_check_mode_of_a_schedule_reads_only(host, run):
+    run()
+    before, state = host.tree(), systemd(host)
+    answer = run(scheduled(host), check=True, diff=True)
+    assert answer["changed"] is True and os.path.join(host.unit_dir, TIMER) in answer["changed_files"]
+    assert host.tree() == before and systemd(host) == state
+    told = json.dumps(answer["diff"])
+    assert "+OnCalendar=*:0/5" in told and "hush-hush" not in told and "(arguments are not shown)" in told
+
+
+@pytest.mark.parametrize("harm, changed", [
+    (lambda host: os.unlink(os.path.join(host.unit_dir, "timers.target.wants", TIMER)), ["timer " + TIMER]),
+    (lambda host: host.systemctl(["disable", "--now", TIMER]), ["timer " + TIMER]),
+    (lambda host: os.unlink(os.path.join(host.unit_dir, SERVICE)), [SERVICE]),
+    (lambda host: open(os.path.join(host.unit_dir, TIMER), "a", encoding="utf-8").close(), []),
+    (lambda host: os.truncate(os.path.join(host.unit_dir, TIMER), 3), [TIMER]),
+])
+def test_drift_of_a_schedule_is_repaired(host, run, harm, changed):
+    run(scheduled(host))
+    before, state = host.contents(), systemd(host)
+    harm(host)
+    changed = [os.path.join(host.unit_dir, name) if name.startswith("dockyard") else name for name in changed]
+    assert run(scheduled(host), check=True)["changed_files"] == changed
+    assert run(scheduled(host))["changed_files"] == changed
+    after = host.contents()
+    assert {path: entry for path, entry in after.items() if "releases" not in path} == {path: entry for path, entry in before.items() if "releases" not in path}
+    assert systemd(host) == state and run(scheduled(host))["changed"] is False
+
+
+def test_another_calendar(host, run):
+    run(scheduled(host))
+    run(scheduled(host, calendar="daily"))
+    assert "calendar daily" in host.calls and "OnCalendar=daily\n" in systemd(host)["active"][TIMER]
+
+
+def test_other_arguments_touch_no_unit(host, run):
+    run(scheduled(host))
+    answer = run(scheduled(host, arguments={"at": "http://other"}))
+    assert answer["changed_files"] == ["schedules.json"] and [call for call in host.calls if call.startswith("systemctl")] == [
+        "systemctl show --property=Id,ActiveState,NeedDaemonReload " + TIMER]
+
+
+def test_a_schedule_that_goes_takes_its_units_with_it_and_leaves_those_of_others(host, run):
+    run(scheduled(host))
+    for name in ("dockyard-shop-two-often.timer", "dockyard-shopping-often.timer", "other.timer"):
+        with open(os.path.join(host.unit_dir, name), "w", encoding="utf-8") as handle:
+            handle.write("theirs\n")
+    answer = run(options(host, actions=ACTIONS))
+    assert [call for call in host.calls if call.startswith("systemctl")] == [
+        "systemctl disable --now %s %s" % (SERVICE, TIMER), "systemctl daemon-reload", "systemctl reset-failed %s %s" % (SERVICE, TIMER)]
+    assert answer["changed_files"] == ["schedules.json", os.path.join(host.unit_dir, SERVICE), os.path.join(host.unit_dir, TIMER)]
+    assert sorted(name for name in os.listdir(host.unit_dir) if name.endswith("timer")) == [
+        "dockyard-shop-two-often.timer", "dockyard-shopping-often.timer", "other.timer"]
+    assert systemd(host)["active"] == {} and TIMER not in systemd(host)["read"] and run(options(host, actions=ACTIONS))["changed"] is False
+
+
+@pytest.mark.parametrize("changes, text", [
+    ({"calendar": "fortnightly"}, "shop, schedule often: found the calendar 'fortnightly', which systemd does not understand (Failed to parse calendar "
+                                  "specification 'fortnightly': Invalid argument); needed one as in systemd.time(7), such as *:0/15; nothing was changed"),
+    ({"action": "loko"}, "shop, schedule often: found the unknown action 'loko'; needed one of: look"),
+])
+def test_bad_schedules_are_refused_before_anything(host, run, changes, text):
+    answer = run(scheduled(host, **changes))
+    assert answer["failed"] is True and text in answer["msg"] and host.load() == {} and not os.path.exists(host.directory)
+
+
+def test_schedules_without_systemd_are_refused(host, run, monkeypatch):
+    monkeypatch.setattr(release, "SYSTEMD", os.path.join(host.folder, "none"))
+    answer = run(scheduled(host))
+    assert answer["failed"] is True and "shop: found no systemd on the host; needed it for the schedules often; nothing was changed" in answer["msg"]
+    assert not run(options(host, actions=ACTIONS)).get("failed")
+
+
+@pytest.mark.parametrize("word", ["daemon-reload", "enable"])
+def test_a_stack_whose_schedules_systemd_refuses_serves_and_the_next_run_tries_again(host, run, word):
+    host.systemd_refuses = word
+    answer = run(scheduled(host))
+    assert answer["failed"] is True and answer["changed"] is True
+    assert "shop serves, but its schedules could not be set up: systemctl %s" % word in answer["msg"] and "Access denied" in answer["msg"]
+    assert host.load()["web"]["state"] == "running" and host.ledger()[-1]["outcome"] == "released"
+    host.systemd_refuses = None
+    assert run(scheduled(host))["changed"] is True and list(systemd(host)["active"]) == [TIMER] and run(scheduled(host))["changed"] is False
+
+
+def test_a_release_that_is_taken_back_leaves_the_schedules_as_they_were(host, run):
+    run(scheduled(host))
+    before = host.contents()
+    host.crash = {"web"}
+    given = scheduled(host, calendar="daily")
+    given["files"] = with_file(host, "web.env", WEB_ENV % "bad")["files"]
+    real = host.compose
+
+    def compose(where, folder, names, words):
+        if words[0] == "up" and "WORKERS=2" in host.text(folder, "web.env"):
+            host.crash = set()
+        return real(where, folder, names, words)
+    host.compose = compose
+    answer = run(given)
+    assert answer["failed"] is True and answer["reverted"] is True
+    after = host.contents()
+    assert {path: entry for path, entry in after.items() if "jsonl" not in path} == {path: entry for path, entry in before.items() if "jsonl" not in path}
+    assert "OnCalendar=*:0/5\n" in systemd(host)["active"][TIMER]
+
+
 # -- secrets --------------------------------------------------------------------
 
 def token(host, name="token.%d" % ME):
@@ -896,21 +1250,21 @@ def test_a_stack_that_another_run_holds_names_it(host, run):
 
 # -- killed -----------------------------------------------------------------------
 
-def killed_at(host, given, number):
-    """Run the module in a process that is killed at its n-th rename, removal or command. Returns whether it came so far."""
+def killed_at(host, given, number, concerns=""):
+    """Run the module in a process that is killed at its n-th rename, removal or command that concerns this. Returns whether it came so far."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
             count = [0]
 
-            def step(*unused):
-                count[0] += 1
-                if count[0] == number:
+            def step(*what):
+                count[0] += concerns in " ".join(map(str, what))
+                if count[0] >= number:
                     os.kill(os.getpid(), signal.SIGKILL)
             for name in ("rename", "unlink"):
                 real = getattr(os, name)
-                setattr(os, name, lambda *paths, real=real, **more: (step(), real(*paths, **more))[1])
+                setattr(os, name, lambda *paths, real=real, **more: (step(*paths), real(*paths, **more))[1])
             host.on_call = step
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(1, 2)
@@ -954,6 +1308,28 @@ def test_a_first_release_killed_anywhere_converges_by_the_next(host, run):
         assert kept is None or kept[1] == b"" or kept[1].decode() == token(host), number
         assert run()["changed"] is False, number
     assert number > 25
+
+
+def test_a_schedule_killed_anywhere_is_set_up_or_gone_by_the_next(host, run):
+    """From one schedule to two others with another calendar, and back to none; killed at each step."""
+    second = dict(SCHEDULE, name="seldom", calendar="weekly")
+    old = options(host, actions=ACTIONS, schedules=[SCHEDULE])
+    new = options(host, actions=ACTIONS, schedules=[dict(SCHEDULE, calendar="daily"), second])
+    for before, after, timers in ((old, new, {TIMER: "daily", "dockyard-shop-seldom.timer": "weekly"}), (new, options(host, actions=ACTIONS), {})):
+        number = 0
+        while True:
+            number += 1
+            run(before)
+            if not killed_at(host, arguments(host, after), number, "dockyard-shop"):
+                break
+            answer = run(after)
+            assert not answer.get("failed"), (number, answer)
+            active = systemd(host)["active"]
+            assert {name: calendar in active[name] for name, calendar in timers.items()} == dict.fromkeys(timers, True) and set(active) == set(timers), number
+            assert sorted(name for name in os.listdir(host.unit_dir) if "timer" in name and "target" not in name) == sorted(timers), number
+            assert sorted(os.listdir(os.path.join(host.unit_dir, "timers.target.wants"))) == sorted(timers), number
+            assert run(after)["changed"] is False, number
+        assert number > 4
 
 
 def test_a_new_release_killed_anywhere_leaves_each_file_old_or_new_and_converges(host, run):

@@ -38,6 +38,12 @@ def test_commands(ask, words):
     assert run.calls == [BASE + words]
 
 
+def test_profiles_come_before_the_command():
+    run = Runner(out="{}")
+    door.Compose(run, "/usr/bin/docker", "shop", "/d", ["compose.yaml", "compose.dockyard.yaml"], ["tools"]).model()
+    assert run.calls == [BASE + ["--profile", "tools", "config", "--format", "json"]]
+
+
 def test_model_is_parsed():
     assert compose(Runner(out='{"services": {}}')).model() == {"services": {}}
 

@@ -116,6 +116,112 @@ def test_cross_check_finds(case):
     assert any(text in problem for problem in problems), problems
 
 
+# -- tools, actions, schedules, artifacts ---------------------------------------
+
+def rich(definition, document):
+    """The stack with a tool, actions, a schedule and a set of files."""
+    definition["images"]["web"]["services"] = ["web", "tool"]
+    definition["images"]["web"]["build"]["args"] = {"WORD": {"setting": "WORD", "values": {"x": 1, "y": 2}}}
+    definition["images"]["web"]["budget_mb"] = {"setting": "WORD", "values": {"x": 100}}
+    definition["tools"] = ["tool"]
+    definition["actions"] = {
+        "check": {"service": "tool", "command": ["check", "{url}", ["--word", "{word}"], "{{url}}"], "environment": {"TOKEN": "{token}"}, "output": "json",
+                  "success": {"json": {"state": ["ok"]}},
+                  "arguments": {"url": {"required": True}, "word": {"default": "w", "pattern": "[a-z]"}, "token": {"secret": True}}},
+        "shell": {"service": "web", "how": "exec", "command": ["sh"], "interactive": True},
+    }
+    definition["schedules"] = {"often": {"action": "check", "calendar": {"setting": "WORD"}, "arguments": {"url": {"setting": "WORD"}}, "when_setting": "WORD"}}
+    definition["artifacts"] = {"models": {"manifest": "models.json", "variable": "MODELS_DIR", "when": {"WORD": "x"}}}
+    document["services"]["tool"] = {"image": "${TOOL_IMAGE}", "profiles": ["tools"], "volumes": [
+        {"type": "volume", "source": "data", "target": "/d", "volume": {"nocopy": True}}, "${MODELS_DIR:-./models}:/models:ro"]}
+
+
+def change_action(**changes):
+    return lambda d, c: d["actions"]["check"].update(changes)
+
+
+def argument(name, **entry):
+    return lambda d, c: d["actions"]["check"]["arguments"].update({name: entry})
+
+
+RICH = {
+    "tool unknown": (lambda d, c: d["tools"].append("tol"), "tools: compose.yaml has no service 'tol'; it has: db, db-copy, tool, web"),
+    "tool without profile": (lambda d, c: c["services"]["tool"].pop("profiles"),
+                             "compose files, services/tool/profiles: found none, needed [tools], for `tools` names it"),
+    "tool of another profile": (lambda d, c: c["services"]["tool"].update(profiles=["tools", "x"]),
+                                "services/tool/profiles: found ['tools', 'x'], needed [tools]"),
+    "profile without tool": (lambda d, c: d.pop("tools"), "services/tool/profiles: found ['tools'], needed none, or its name in `tools`"),
+    "tool that copies": (lambda d, c: c["services"]["tool"].update(volumes=["data:/d"]),
+                         "services/tool/volumes: mounts data, which has an owner or a mode, without `volume: {nocopy: true}`"),
+    "tool as job": (lambda d, c: d["health"]["jobs"].append("tool"), "health/jobs: 'tool' is one of `tools`, which a release does not start"),
+    "tool depended on": (lambda d, c: c["services"]["web"].update(depends_on=["tool"]), "services/web/depends_on: 'tool' is one of `tools`"),
+    "action of nobody": (change_action(service="x"), "actions/check/service: compose.yaml has no service 'x'"),
+    "exec in a tool": (change_action(how="exec"), "actions/check/how: 'tool' is one of `tools` and has no running container to exec in; needed how: run"),
+    "environment of exec": (change_action(how="exec", service="web"), "actions/check/environment: only a container of its own can have it"),
+    "entrypoint of exec": (change_action(how="exec", service="web", entrypoint="/x"), "actions/check/entrypoint: only a container of its own can have it"),
+    "placeholder of nobody": (change_action(command=["{ulr}", "{url}", "{word}"]),
+                              "actions/check/command: {ulr} is none of its arguments (token, url, word); write {{ulr}} for the text itself"),
+    "placeholder in a list": (change_action(command=["{url}{word}", ["{ulr}"]]), "actions/check/command: {ulr} is none of its arguments"),
+    "placeholder of environment": (change_action(environment={"TOKEN": "{token}", "X": "{y}"}), "actions/check/environment/X: {y} is none of its arguments"),
+    "secret in a command line": (change_action(command=["{url}", "{word}", "{token}"]),
+                                 "actions/check/command: {token} is a secret, and everybody on the host can read command lines"),
+    "argument unused": (argument("more"), "actions/check/arguments/more: nothing in command or environment uses {more}"),
+    "argument named stack": (argument("stack"), "actions/check/arguments: 'stack' is a variable of playbooks/run.yml itself"),
+    "bad pattern": (argument("word", pattern="["), "actions/check/arguments/word/pattern: not a regular expression"),
+    "bad default": (argument("word", default="W", pattern="[a-z]"), "actions/check/arguments/word/default: found 'W', needed a text that matches [a-z]"),
+    "default and required": (argument("word", default="w", required=True), "actions/check/arguments/word: found a default and required: true"),
+    "JSON of text": (change_action(output="text"), "actions/check/success/json: needed output: json"),
+    "output of interactive": (lambda d, c: d["actions"]["shell"].update(output="json"), "actions/shell/output: a person sees the output"),
+    "secret of interactive": (change_action(interactive=True), "actions/check/arguments: an interactive action is typed by a person"),
+    "schedule of nothing": (lambda d, c: d["schedules"]["often"].update(action="chek"),
+                            "schedules/often/action: found 'chek', needed one of `actions`: check, shell"),
+    "schedule of a shell": (lambda d, c: d["schedules"]["often"].update(action="shell", arguments={}), "schedules/often/action: 'shell' is interactive"),
+    "schedule with too much": (lambda d, c: d["schedules"]["often"]["arguments"].update(x="1"), "schedules/often/arguments: the action has no argument 'x'"),
+    "schedule with too little": (lambda d, c: d["schedules"]["often"].update(arguments={}),
+                                 "schedules/often/arguments: found no 'url', which the action needs"),
+    "secret in stack.yml": (lambda d, c: d["schedules"]["often"]["arguments"].update(token="hush"),
+                            "schedules/often/arguments/token: a secret in stack.yml is none"),
+    "when of nothing": (lambda d, c: d["schedules"]["often"].update(when_setting="X"),
+                        "schedules/often/when_setting: no setting is named X; there are: PORT, WORD"),
+    "calendar of nothing": (lambda d, c: d["schedules"]["often"].update(calendar={"setting": "X"}), "schedules/often/calendar: no setting is named X"),
+    "argument of nothing": (lambda d, c: d["schedules"]["often"]["arguments"].update(url={"setting": "X"}),
+                            "schedules/often/arguments/url: no setting is named X"),
+    "build argument of nothing": (lambda d, c: d["images"]["web"]["build"]["args"].update(A={"setting": "X"}),
+                                  "images/web/build/args/A: no setting is named X"),
+    "budget of nothing": (lambda d, c: d["images"]["web"]["budget_mb"].update(setting="X"), "images/web/budget_mb: no setting is named X"),
+    "budget without the default": (lambda d, c: d["images"]["web"]["budget_mb"].update(values={"y": 1}),
+                                   "images/web/budget_mb/values: found none for 'x', the default of WORD"),
+    "artifact for nothing": (lambda d, c: d["artifacts"]["models"].update(when={"X": 1}), "artifacts/models/when: no setting is named X"),
+    "manifest missing": (lambda d, c: d["artifacts"]["models"].update(manifest="other.json"), "artifacts/models/manifest: no file other.json"),
+    "manifest outside": (lambda d, c: d["artifacts"]["models"].update(manifest="a/../../x.json"),
+                         "artifacts/models/manifest: a/../../x.json leaves the stack's folder"),
+    "variable of a setting": (lambda d, c: d["artifacts"]["models"].update(variable="WORD"), "artifacts/models/variable: WORD is the name of a setting"),
+    "variable of an image": (lambda d, c: d["artifacts"]["models"].update(variable="WEB_IMAGE"),
+                             "artifacts/models/variable: WEB_IMAGE is the name of a setting, of an image"),
+    "variable of two": (lambda d, c: d["artifacts"].update(more=d["artifacts"]["models"]), "or of another artifact's"),
+    "variable unused": (lambda d, c: c["services"]["tool"].pop("volumes"), "artifacts/models/variable: no Compose file uses ${MODELS_DIR}"),
+}
+
+
+def check_rich(change=None):
+    def both(definition, document):
+        rich(definition, document)
+        if change:
+            change(definition, document)
+    return check(both, PRESENT + ("models.json",))
+
+
+def test_a_rich_stack_has_no_problem():
+    assert check_rich() == []
+
+
+@pytest.mark.parametrize("case", sorted(RICH))
+def test_cross_check_of_a_rich_stack_finds(case):
+    change, text = RICH[case]
+    problems = check_rich(change)
+    assert any(text in problem for problem in problems), problems
+
+
 def test_a_folder_is_brought_by_its_files():
     def change(definition, document):
         document["services"]["web"]["volumes"] = ["./conf:/etc/conf"]

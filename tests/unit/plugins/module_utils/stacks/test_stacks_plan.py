@@ -126,6 +126,111 @@ def test_image_entries_overridden():
     assert DEFINITION["images"]["web"]["build"]["args"] == {"ML": False, "N": 1}
 
 
+VARIANTS = dict(DEFINITION, images={"web": {
+    "build": {"recipe": "web", "args": {"PORT": {"setting": "PORT"}, "ML": {"setting": "SIZE", "values": {"large": True, "small": 0}},
+                                        "NONE": {"setting": "HINT"}}},
+    "budget_mb": {"setting": "SIZE", "values": {"large": 2000, "small": 5}}}})
+
+
+@pytest.mark.parametrize("size, argument, budget", [("large", "true", 2000 * MB), ("small", "0", 5 * MB), ("unheard-of", "", None)])
+def test_build_arguments_and_budgets_that_come_from_settings(size, argument, budget):
+    entry = plan.image_entries(VARIANTS, "/s", None, {}, None, {"PORT": "8443", "SIZE": size})[0]
+    assert entry["build"]["args"] == {"PORT": "8443", "ML": argument, "NONE": ""} and entry["budget_bytes"] == budget
+
+
+# -- platforms --------------------------------------------------------------
+
+def test_the_platform_of_a_stack_is_the_hosts_or_what_the_operator_says():
+    assert plan.platform_of(DEFINITION, "", {"docker_platform": "linux/arm64"}) == ("linux/arm64", [])
+    assert plan.platform_of(DEFINITION, "linux/amd64", {"docker_platform": "linux/arm64"}) == ("linux/amd64", [])
+    assert plan.platform_of(DEFINITION, "", {}) == (None, [])
+
+
+@pytest.mark.parametrize("given, text", [
+    ("arm64", "my-shop, dockyard_platform_my_shop: found 'arm64'; needed linux/amd64, linux/arm64 or linux/arm/v7; correct dockyard_platform_my_shop"),
+    ("linux/arm64\n", "needed linux/amd64, linux/arm64 or linux/arm/v7"),
+    ("linux/arm/v7", "my-shop: found dockyard_platform_my_shop: linux/arm/v7; needed one of: amd64, arm64; correct dockyard_platform_my_shop"),
+])
+def test_bad_platforms(given, text):
+    problems = plan.platform_of(DEFINITION, given, {"docker_platform": "linux/amd64"})[1]
+    assert len(problems) == 1 and text in problems[0], problems
+
+
+def test_an_image_that_is_not_built_for_the_platform():
+    images = {"web": dict(DEFINITION["images"]["web"], platforms=["linux/amd64"]), "db": DEFINITION["images"]["db"]}
+    definition = dict(DEFINITION, images=images)
+    assert plan.platform_of(definition, "linux/amd64", {"docker_platform": "linux/arm64"})[1] == []
+    problems = plan.platform_of(definition, "", {"docker_platform": "linux/arm64"})[1]
+    assert len(problems) == 1 and problems[0].startswith("my-shop, image web: found a host of platform linux/arm64; needed one of: linux/amd64; "), problems
+
+
+@pytest.mark.parametrize("platforms, native, emulated", [
+    (["linux/arm64", None, "linux/amd64"], ["linux/amd64"], ["linux/arm64"]),
+    (["linux/arm/v7", "linux/arm64", "linux/arm64"], ["linux/amd64"], ["linux/arm/v7", "linux/arm64"]),
+    (["linux/arm/v7"], ["linux/arm64", "linux/arm/v7"], []), (["linux/arm64"], None, []), ([], ["linux/amd64"], []),
+])
+def test_emulated(platforms, native, emulated):
+    assert plan.emulated_platforms(platforms, {"native": native}) == emulated
+
+
+# -- artifacts ----------------------------------------------------------------
+
+SETS = dict(DEFINITION, artifacts={"models": {"manifest": "data/models.json", "variable": "MODELS_DIR", "degrade": "no search", "when": {"SIZE": ["large",
+                                                                                                                                                  "huge"]}},
+                                   "maps": {"manifest": "maps.json", "variable": "MAPS_DIR"}})
+
+
+def test_artifacts_of_the_stack_and_of_the_operator():
+    maps = {"stack": "my-shop", "name": "maps", "manifest": "/s/maps.json", "folder": "/s", "variable": "MAPS_DIR", "public_keys": [], "degrade": ""}
+    models = {"stack": "my-shop", "name": "models", "manifest": "/s/data/models.json", "folder": "/s/data", "variable": "MODELS_DIR", "public_keys": [],
+              "degrade": "no search"}
+    assert plan.artifact_entries(SETS, "/s", {}, {"SIZE": "large"}) == ([maps, models], [])
+    assert plan.artifact_entries(SETS, "/s", {}, {"SIZE": "small"}) == ([maps], [])
+    given = {"models": {"manifest": "/m/own.json", "public_keys": ["RWQ"]}, "maps": {"folder": "/files"}}
+    assert plan.artifact_entries(SETS, "/s", given, {"SIZE": "huge"}) == (
+        [dict(maps, folder="/files"), dict(models, manifest="/m/own.json", folder="/m", public_keys=["RWQ"])], [])
+
+
+@pytest.mark.parametrize("given, text", [
+    ({"modles": {}}, "my-shop, dockyard_artifacts_my_shop: found the unknown artifact modles; needed one of: maps, models; correct dockyard_artifacts_my_shop"),
+    ({"maps": {"manifets": "x"}}, "my-shop, dockyard_artifacts_my_shop.maps: found the unknown key manifets; needed one of: manifest, folder, public_keys"),
+    ({"maps": "x.json"}, "my-shop, dockyard_artifacts_my_shop.maps: found str; needed a mapping"),
+])
+def test_bad_artifacts(given, text):
+    problems = plan.artifact_entries(SETS, "/s", given, {})[1]
+    assert len(problems) == 1 and text in problems[0], problems
+
+
+# -- schedules ------------------------------------------------------------------
+
+TIMED = dict(DEFINITION, actions={"look": {"service": "web", "command": ["look", "{at}"], "description": "Looks", "timeout_seconds": 7,
+                                           "arguments": {"at": {"required": True, "pattern": "https?://.+", "description": "what to look at"}}}},
+             schedules={"often": {"action": "look", "calendar": {"setting": "WHEN"}, "arguments": {"at": {"setting": "URL"}}, "when_setting": "URL", "keep": 5},
+                        "daily": {"action": "look", "calendar": "daily", "arguments": {"at": "http://fixed"}, "description": "Each day"}})
+
+
+def test_schedules():
+    daily, often = plan.schedule_entries(TIMED, {"URL": "http://h", "WHEN": "*:0/5"})[0]
+    assert daily == {"name": "daily", "action": "look", "arguments": {"at": "http://fixed"}, "calendar": "daily", "keep": 100, "randomized_delay_seconds": 30,
+                     "timeout_seconds": 7, "description": "Each day"}
+    assert often == {"name": "often", "action": "look", "arguments": {"at": "http://h"}, "calendar": "*:0/5", "keep": 5, "randomized_delay_seconds": 30,
+                     "timeout_seconds": 7, "description": "Looks"}
+    assert [entry["name"] for entry in plan.schedule_entries(TIMED, {"URL": "", "WHEN": "*:0/5"})[0]] == ["daily"]
+
+
+@pytest.mark.parametrize("settings, text", [
+    ({"URL": "ftp://h", "WHEN": "daily"}, "my-shop, schedule often, argument at: found 'ftp://h'; needed a text that matches https?://.+; correct at; "
+                                          "its settings: dockyard_settings_my_shop.URL"),
+    ({"URL": "http://h", "WHEN": "daily\nExecStart=/bin/sh"},
+     "my-shop, schedule often: found the calendar 'daily\\nExecStart=/bin/sh'; needed one as in OnCalendar="),
+    ({"URL": "http://h", "WHEN": ""}, "my-shop, schedule often: found the calendar ''; needed one as in OnCalendar= of systemd.time(7), such as *:0/15; "
+                                      "correct dockyard_settings_my_shop.WHEN"),
+])
+def test_bad_schedules(settings, text):
+    problems = plan.schedule_entries(TIMED, settings)[1]
+    assert len(problems) == 1 and text in problems[0], problems
+
+
 # -- the host -------------------------------------------------------------
 
 def test_a_good_host():
@@ -141,8 +246,9 @@ def test_what_the_facts_do_not_know_is_not_held_against_the_host(unknown):
 
 @pytest.mark.parametrize("platform, refused", [("linux/amd64", False), ("linux/arm64", False), ("linux/arm/v7", True), ("linux/386", True)])
 def test_wrong_architecture(platform, refused):
-    problems = plan.check_host(DEFINITION, facts(architecture={"docker_platform": platform}), SETTINGS)
-    text = "my-shop: found a host of platform %s; needed one of: amd64, arm64; take my-shop out of dockyard_stacks of this host" % platform
+    problems = plan.platform_of(DEFINITION, "", {"docker_platform": platform})[1]
+    text = "my-shop: found a host of platform %s; needed one of: amd64, arm64; take my-shop out of dockyard_stacks of this host, " \
+        "or set dockyard_platform_my_shop to a platform that is emulated here" % platform
     assert problems == ([text] if refused else [])
 
 
@@ -195,9 +301,9 @@ def test_a_port_that_the_stack_itself_holds_is_free_for_it(container, ours):
 
 
 def test_all_problems_of_a_host_at_once_and_one_a_port():
-    given = facts(architecture={"docker_platform": "linux/386"}, memory={"total_bytes": MB}, disk=[{"path": "/var/lib/docker", "mount": "/", "free_bytes": 0}],
+    given = facts(memory={"total_bytes": MB}, disk=[{"path": "/var/lib/docker", "mount": "/", "free_bytes": 0}],
                   ports=[{"port": 8443, "process": "a"}, {"port": 8443, "process": "b", "protocol": "tcp6"}])
-    assert len(plan.check_host(DEFINITION, given, SETTINGS)) == 4
+    assert len(plan.check_host(DEFINITION, given, SETTINGS)) == 3
 
 
 @pytest.mark.parametrize("path, free", [("/var/lib/docker", 1), ("/data/docker", 2), ("/data", 2), ("/database", 3), ("/home", 3)])
