@@ -287,7 +287,8 @@ class Bringer:
             move = not source.get("keep") and status.st_nlink == 1 and status.st_dev == os.stat(self.store.path).st_dev
             if move:
                 count = self._matching(content, path, *self._follow(descriptor, content, size))
-                move = self._leased(descriptor)
+                leased = self._leased(descriptor)
+                move = leased is not False
             else:
                 count = None
             after = os.fstat(descriptor)
@@ -295,6 +296,12 @@ class Bringer:
                 raise Fault("final", "a file that somebody changed while it was read", "nobody who writes to it meanwhile", "the source's path")
             if move:
                 self._adopt(descriptor, path, content, count)
+                # Who came to write meanwhile waits in the kernel and gets this file when it is closed: he may have it, the object is another then.
+                # It has lost its name by now, so nobody can come after the question.
+                if leased and fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
+                    self.store.drop_receipt(content.digest)
+                    os.unlink(self.store.object_path(content.digest))
+                    self._copy_in(descriptor, path, content, size)
             else:
                 self._copy_in(descriptor, path, content, size)
         finally:
@@ -336,10 +343,10 @@ class Bringer:
     def _leased(self, descriptor):
         """Whether nobody has a file open for writing (bool); somebody who is just about to close it is waited for.
 
-        A read lease tells: the kernel grants it only then. Where there are none (other systems, network file systems) the answer is yes.
+        A read lease tells: the kernel grants it only then. Where there are none (other systems, network file systems) the answer is None.
         """
         if not hasattr(fcntl, "F_SETLEASE"):
-            return True
+            return None
         end = self._clock() + _CLOSE_S
         while True:
             try:
@@ -347,7 +354,7 @@ class Bringer:
                 return True
             except OSError as exc:
                 if exc.errno != errno.EAGAIN:
-                    return True
+                    return None
             if self._clock() >= end:
                 return False
             self._sleep(_FOLLOW_S)

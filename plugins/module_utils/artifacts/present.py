@@ -265,7 +265,7 @@ class Present:
                 placing.make_folders(path)
                 target = placing.Target(path, int(place["mode"], 8), place["owner_id"], place["group_id"])
             there = lstat(path)
-            if place is not None and there is not None and self._accept(item, place, target, there):
+            if there is not None and self._accept(item, place, target, there):
                 continue
             if there is not None and stat.S_ISDIR(there.st_mode):
                 raise refuse(path, "a folder", "a file or nothing", "remove it")
@@ -289,14 +289,19 @@ class Present:
             write_atomically(path, json.dumps({"path": place["path"], "digest": item["digest"], "receipt": receipt}))
 
     def _accept(self, item, place, target, there):
-        """A destination that has the content already: owner and mode are mended, the file stays. Whether it was so (bool)."""
+        """A placed file that has the content already: owner and mode are mended, the file stays. Whether it was so (bool)."""
         if not stat.S_ISREG(there.st_mode) or self._is_object(item["digest"], there) or there.st_nlink > 1 and not target.owned(there):
             return False
-        if there.st_size != self.contents[item["digest"]].found_size or not self.bringer.matches(place["path"], item["digest"]):
+        if place is None and self.options["method"] == "hardlink":
+            return False  # a file of its own is not what was asked for
+        if there.st_size != self.contents[item["digest"]].found_size or not self.bringer.matches(target.path, item["digest"]):
             return False
-        descriptor = os.open(place["path"], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(target.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if not target.owned(os.fstat(descriptor)):
+            status = os.fstat(descriptor)
+            if (status.st_ino, status.st_mtime_ns, status.st_ctime_ns) != (there.st_ino, there.st_mtime_ns, there.st_ctime_ns):
+                return False  # changed since it was read
+            if not target.owned(status):
                 os.fchown(descriptor, target.uid, target.gid)
                 os.fchmod(descriptor, target.mode)
                 self.changed = True
@@ -342,7 +347,8 @@ class Present:
             self.changed = True
             self.store.folder(folder)
         if new != old:
-            self.changed = True
+            # When something was verified is no change of what is there.
+            self.changed = self.changed or _without_receipts(new) != _without_receipts(old)
             write_atomically(self.store.description_path(*self.wanted_set, self.identity), json.dumps(dict(new, placed_epoch_s=int(time.time()))))
         if self._manifest_is_new():
             self.changed = True
@@ -403,3 +409,8 @@ class Present:
         after = ["%s %s\n" % (name, entry["digest"]) for name, entry in files.items() if self.check_mode or entry["state"] != "missing"]
         title = "set %s/%s %s" % (self.wanted_set + (self.identity,)) if self.wanted_set else "files"
         return {"before_header": title, "after_header": title, "before": "".join(before), "after": "".join(after)}
+
+
+def _without_receipts(description):
+    files = [{key: value for key, value in entry.items() if key != "receipt"} for entry in description.get("files") or []]
+    return dict(description, files=files)

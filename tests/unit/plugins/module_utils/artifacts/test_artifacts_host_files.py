@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import bz2
+import fcntl
 import gzip
 import hashlib
 import io
@@ -16,6 +17,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -174,15 +176,36 @@ def test_a_sender_that_is_about_to_close_is_waited_for(bench, tmp_path, monkeypa
     assert handle.closed and os.stat(bench.store.object_path(digest_of(DATA))).st_ino == inode
 
 
+def test_who_comes_to_write_while_a_file_is_taken_does_not_write_into_the_object(bench, tmp_path, monkeypatch):
+    path = tmp_path / "upload"
+    path.write_bytes(DATA)
+    original, writers = store_module.Store.adopt, []
+
+    def adopt(self, descriptor, *arguments):
+        if not writers:
+            code = "import sys\nwith open(sys.argv[1], 'ab') as handle:\n    handle.write(b'late')"
+            writers.append(subprocess.Popen([sys.executable, "-c", code, str(path)]))
+            # He waits in the kernel as soon as the lease says that somebody wants it.
+            while fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_RDLCK:
+                time.sleep(0.01)
+        original(self, descriptor, *arguments)
+
+    monkeypatch.setattr(store_module.Store, "adopt", adopt)
+    bench.run(files=[{"name": "a", "data": DATA, "sources": [{"path": str(path)}]}])
+    assert writers[0].wait(60) == 0, "he wrote"
+    assert bench.object(DATA) == DATA and bench.store.state(digest_of(DATA))[0] == "verified"
+
+
 def test_who_opens_a_file_while_it_is_taken_does_not_end_the_run(bench, tmp_path, monkeypatch):
     path = tmp_path / "upload"
     path.write_bytes(DATA)
     original = store_module.Store.adopt
 
     def adopt(self, *arguments):
-        code = "import os, sys\ntry:\n    os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK)\nexcept BlockingIOError:\n    print('held')"
-        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-        assert done.stdout == "held\n"
+        if path.exists():  # the first time: what somebody wanted to write to is copied afterwards
+            code = "import os, sys\ntry:\n    os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK)\nexcept BlockingIOError:\n    print('held')"
+            done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+            assert done.stdout == "held\n"
         return original(self, *arguments)
 
     monkeypatch.setattr(store_module.Store, "adopt", adopt)

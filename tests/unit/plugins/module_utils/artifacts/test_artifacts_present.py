@@ -142,6 +142,18 @@ def test_a_placed_copy_that_changed_is_repaired(bench, web):
         assert handle.read() == DATA
 
 
+@pytest.mark.parametrize("verify", ["changed", "always"])
+def test_a_placed_copy_that_was_only_touched_stays(bench, web, verify):
+    web.files["/a"] = DATA
+    path = bench.run(files=[web.one()], set=SET, method="copy")["set"]["path"] + "/a"
+    inode = os.stat(path).st_ino
+    os.utime(path, ns=(1, 1))
+    result = bench.run(files=[web.one()], set=SET, verify=verify, method="copy")
+    assert (result["files"]["a"]["state"], result["changed"], os.stat(path).st_ino) == ("present", False, inode)
+    assert result["bytes_hashed"] >= len(DATA), "it was read"
+    assert bench.run(files=[web.one()], set=SET, method="copy")["bytes_hashed"] == 0, "and noted down"
+
+
 def test_rot_that_no_stat_shows_is_found_when_everything_is_read(bench, web, monkeypatch):
     web.files["/a"] = DATA
     path = bench.run(files=[web.one()], set=SET, method="copy")["set"]["path"] + "/a"
