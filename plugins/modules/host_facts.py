@@ -596,6 +596,44 @@ ansible_facts:
                   description: Flags.
                   type: str
                   sample: POF
+                platforms:
+                  description: Platforms whose programs it runs; none when it is for other files.
+                  type: list
+                  elements: str
+                  sample: [linux/arm64]
+            at_boot:
+              description: What the kernel gets at each boot, by systemd-binfmt and binfmt-support.
+              type: dict
+              contains:
+                blocked:
+                  description: Why systemd-binfmt registers nothing; V(null) when nothing is in its way.
+                  type: str
+                rules:
+                  description: Rules for programs of platforms whose interpreter is there.
+                  type: list
+                  elements: dict
+                  contains:
+                    name:
+                      description: Name of the handler.
+                      type: str
+                    file:
+                      description: The file that it stands in.
+                      type: str
+                    interpreter:
+                      description: Program that runs such files.
+                      type: str
+                    flags:
+                      description: Flags.
+                      type: str
+                    platforms:
+                      description: Platforms whose programs it runs.
+                      type: list
+                      elements: str
+            proven:
+              description:
+                - What M(dockyard.fleet.binfmt) has seen running, C(handler) and C(interpreter) by platform.
+                - Without a handler it was the hardware, under the kernel whose release C(kernel) is; under that kernel C(architecture.native) names it.
+              type: dict
         artifacts:
           description: Store of artifacts.
           type: dict
@@ -613,6 +651,16 @@ ansible_facts:
             bytes:
               description: Their size.
               type: int
+            sets:
+              description:
+                - Placed sets, by owner, name and id.
+                - A set is complete when every required file is, by its size, times and inode, the one that was verified.
+              type: dict
+              sample: {oura: {models: {af8e4825608b4c16: {complete: true, missing_optional: []}}}}
+            manifests:
+              description: Version and digest of the last manifest of each set that has a version, by owner and name.
+              type: dict
+              sample: {oura: {models: {version: 3, digest: "sha256:5b1f..."}}}
         bluetooth:
           description: Bluetooth.
           type: dict

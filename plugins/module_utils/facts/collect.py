@@ -17,6 +17,8 @@ import subprocess
 import threading
 import time
 
+from ansible_collections.dockyard.fleet.plugins.module_utils.artifacts.collect import summary
+from ansible_collections.dockyard.fleet.plugins.module_utils.artifacts.store import Store
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.api import DockerApi, DockerError, DockerTimeout, DockerUnavailable
 from ansible_collections.dockyard.fleet.plugins.module_utils.facts import binfmt, docker_state, packages, sockets, system, units
 from ansible_collections.dockyard.fleet.plugins.module_utils.facts.tree import Tree, reason
@@ -226,6 +228,8 @@ class Collector:
         if chosen == "linux/arm64" and not self.darwin:
             arm32 = system.runs_arm32(self.tree.text_or_none("/proc/cpuinfo") or "", self.page_size, self.kernel_compat())
         native = system.native_platforms(chosen, self.tree.exists("/proc/sys/abi/vsyscall32"), arm32)
+        seen = self.attempt("architecture.native", self.native_by_proof)
+        native += [name for name in seen or [] if native and name not in native]
         emulated = None
         if self.darwin:
             self.unknown["architecture.emulated"] = "the handlers are inside the virtual machine of Docker"
@@ -234,6 +238,11 @@ class Collector:
             if handlers is not None:
                 emulated = binfmt.emulated_platforms(handlers, native)
         return {"machine": self.machine, "dpkg": dpkg, "docker_platform": chosen, "native": native, "emulated": emulated}
+
+    def native_by_proof(self):
+        """What binfmt has seen running on this hardware although nothing here tells that it can."""
+        release = (self.tree.text_or_none("/proc/sys/kernel/osrelease") or "").strip()
+        return binfmt.native_by_proof(binfmt.parse_proven(self.tree.text_or_none(binfmt.PROVEN) or ""), release)
 
     def kernel_compat(self):
         """Whether the arm64 kernel shows its interface for 32-bit programs: the abi switches that come with it, or its configuration."""
@@ -708,27 +717,31 @@ class Collector:
         facts = {"mounted": status is not None, "enabled": (status or "").strip() == "enabled", "handlers": None}
         handlers = self.attempt("binfmt.handlers", self.binfmt_handlers)
         if handlers is not None:
-            facts["handlers"] = [dict((key, handler[key]) for key in ("name", "enabled", "interpreter", "flags")) for handler in handlers]
+            facts["handlers"] = [self.binfmt_entry(handler, ("name", "enabled", "interpreter", "flags")) for handler in handlers]
         if status is None and handlers is None:
             facts["enabled"] = None
             self.unknown["binfmt.enabled"] = self.unknown["binfmt.handlers"]
+        facts["at_boot"] = self.attempt("binfmt.at_boot", self.binfmt_at_boot)
+        facts["proven"] = self.attempt("binfmt.proven", lambda: binfmt.parse_proven(self.tree.text_or_none(binfmt.PROVEN) or ""))
         return facts
 
+    @staticmethod
+    def binfmt_entry(entry, names):
+        return dict([(name, entry[name]) for name in names], platforms=binfmt.handler_platforms(entry))
+
+    def binfmt_at_boot(self):
+        """What systemd-binfmt will load; rules for other files than programs are left out."""
+        found = binfmt.read_at_boot(self.tree)
+        rules = [self.binfmt_entry(rule, ("name", "file", "interpreter", "flags")) for rule in found["rules"]]
+        return {"blocked": found["blocked"], "rules": [rule for rule in rules if rule["platforms"]]}
+
     def collect_artifacts(self):
-        path = "/var/lib/dockyard/artifacts"
-        facts = {"path": path, "present": self.tree.exists(path), "files": 0, "bytes": 0}
-        end = time.monotonic() + STORE_SECONDS
-        for folder in self.tree.names(path + "/sha256"):
-            if time.monotonic() > end:
-                facts["files"] = facts["bytes"] = None
-                self.unknown["artifacts.files"] = self.unknown["artifacts.bytes"] = "counting takes longer than %g s" % STORE_SECONDS
-                break
-            with os.scandir(self.tree.path("%s/sha256/%s" % (path, folder))) as entries:
-                for entry in entries:
-                    if entry.is_file(follow_symlinks=False):
-                        facts["files"] += 1
-                        facts["bytes"] += entry.stat(follow_symlinks=False).st_size
-        return facts
+        path, end = "/var/lib/dockyard/artifacts", time.monotonic() + STORE_SECONDS
+        facts = summary(Store(self.tree.path(path)), lambda: time.monotonic() > end)
+        for key in ("files", "bytes", "sets"):
+            if facts[key] is None:
+                self.unknown["artifacts.%s" % key] = "looking takes longer than %g s" % STORE_SECONDS
+        return dict(facts, path=path)
 
     def collect_bluetooth(self):
         self.not_on_mac("Bluetooth")

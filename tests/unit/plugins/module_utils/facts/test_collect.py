@@ -118,7 +118,8 @@ def test_debian_12_with_dockers_own_hybrid_groups():
     assert facts["packages"]["docker.io"] == {"version": "20.10.24+dfsg1-1+deb12u1+b6", "hold": False, "status": "installed"}
     assert facts["dpkg_interrupted"] is False
     assert facts["binfmt"] == {"mounted": True, "enabled": True, "handlers": [
-        {"name": "qemu-aarch64", "enabled": True, "interpreter": "/usr/libexec/qemu-binfmt/aarch64-binfmt-P", "flags": "POF"}]}
+        {"name": "qemu-aarch64", "enabled": True, "interpreter": "/usr/libexec/qemu-binfmt/aarch64-binfmt-P", "flags": "POF", "platforms": ["linux/arm64"]}],
+        "at_boot": {"blocked": "/usr/lib/systemd/systemd-binfmt is not there", "rules": []}, "proven": {}}
     assert (facts["pi"], facts["boot"], facts["init"]) == (None, None, "other")
     assert facts["unknown"]["docker.service.active"] == "systemd is not the init here"
 
@@ -437,10 +438,35 @@ def test_binfmt_that_is_not_mounted(copy):
     for name in os.listdir(folder):
         os.unlink(folder / name)
     facts = gather(root)
-    assert facts["binfmt"] == {"mounted": False, "enabled": None, "handlers": None}
+    assert facts["binfmt"] == {
+        "mounted": False, "enabled": None, "handlers": None, "at_boot": {"blocked": "/usr/lib/systemd/systemd-binfmt is not there", "rules": []}, "proven": {}}
     assert facts["architecture"]["emulated"] is None
     for path in ("binfmt.handlers", "binfmt.enabled", "architecture.emulated"):
         assert "is not mounted" in facts["unknown"][path]
+
+
+def test_binfmt_after_a_boot(copy):
+    root = copy("bookworm-amd64")
+    line = ":%s:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00::/usr/bin/emulator:OPF\n"
+    for path, text in (("usr/lib/systemd/systemd-binfmt", ""), ("usr/bin/emulator", ""), ("etc/binfmt.d/dockyard-arm64.conf", line % "dockyard-arm64"),
+                       ("usr/lib/binfmt.d/python.conf", ":python:M::\\xf3\\x0d\\x0d\\x0a::/usr/bin/emulator:\n"),
+                       ("var/lib/dockyard/binfmt.json", '{"linux/arm64": {"handler": "dockyard-arm64", "interpreter": "/usr/bin/emulator"}}')):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    facts = gather(root)["binfmt"]
+    assert facts["at_boot"] == {"blocked": None, "rules": [
+        {"name": "dockyard-arm64", "file": "/etc/binfmt.d/dockyard-arm64.conf",
+         "interpreter": "/usr/bin/emulator", "flags": "OPF", "platforms": ["linux/arm64"]}]}
+    assert facts["proven"] == {"linux/arm64": {"handler": "dockyard-arm64", "interpreter": "/usr/bin/emulator", "kernel": None}}
+
+
+def test_hardware_that_was_seen_running_more_than_it_tells(copy):
+    root = copy("bookworm-amd64")
+    (root / "var/lib/dockyard").mkdir(parents=True, exist_ok=True)
+    for release, native in ((gather(root)["kernel"]["release"], True), ("0.0.1", False)):
+        (root / "var/lib/dockyard/binfmt.json").write_text('{"linux/riscv64": {"kernel": "%s"}, "linux/amd64": {"kernel": "%s"}}' % (release, release))
+        found = gather(root)["architecture"]["native"]
+        assert ("linux/riscv64" in found) == native and found.count("linux/amd64") == 1
 
 
 def test_an_interrupted_dpkg_leaves_its_journal(copy):
@@ -524,16 +550,21 @@ def test_the_socket_of_the_environment(monkeypatch):
 
 def test_the_artifact_store_is_counted(copy, monkeypatch):
     root = copy("trixie-amd64")
-    assert gather(root)["artifacts"] == {"path": "/var/lib/dockyard/artifacts", "present": False, "files": 0, "bytes": 0}
-    for name, size in (("ab/one", 3), ("ab/two", 4), ("cd/three", 5)):
-        path = root / "var/lib/dockyard/artifacts/sha256" / name
+    empty = {"path": "/var/lib/dockyard/artifacts", "files": 0, "bytes": 0, "sets": {}, "manifests": {}}
+    assert gather(root)["artifacts"] == dict(empty, present=False)
+    for letters, size in (("ab", 3), ("ac", 4), ("cd", 5)):
+        path = root / "var/lib/dockyard/artifacts/sha256" / letters / (letters * 32)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * size)
-    assert gather(root)["artifacts"] == {"path": "/var/lib/dockyard/artifacts", "present": True, "files": 3, "bytes": 12}
+    folder = root / "var/lib/dockyard/artifacts/sets/oura"
+    (folder / "models" / ("a" * 16)).mkdir(parents=True)
+    (folder / "models.json").write_text('{"version": 3, "digest": "sha256:33"}')
+    assert gather(root)["artifacts"] == dict(empty, present=True, files=3, bytes=12, manifests={"oura": {"models": {"version": 3, "digest": "sha256:33"}}},
+                                             sets={"oura": {"models": {"a" * 16: {"complete": False, "missing_optional": []}}}})
     monkeypatch.setattr(collect, "STORE_SECONDS", -1)
     facts = gather(root)
     assert facts["artifacts"]["files"] is None and facts["artifacts"]["present"] is True
-    assert "counting takes longer" in facts["unknown"]["artifacts.files"]
+    assert facts["artifacts"]["sets"] is None and "looking takes longer" in facts["unknown"]["artifacts.files"] == facts["unknown"]["artifacts.sets"]
 
 
 def test_a_ledger_is_read_from_its_end(copy):
