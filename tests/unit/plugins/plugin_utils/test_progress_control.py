@@ -310,19 +310,54 @@ def test_a_host_that_does_not_answer_costs_the_line_and_nothing_else(board, answ
     assert display.lines == []
 
 
-def test_a_connection_that_does_not_answer_is_asked_less_often(board):
-    made, unused = followed(Connection(OSError("unreachable")), board)
-    for unused_too in range(3):
-        made._poll()
-    pauses = []
+def polls(made, monkeypatch, answers, wakes):
+    """At which seconds a host was asked, on a clock that only waiting and asking move."""
+    clock, asked = [100.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
 
     def wait(pause):
-        pauses.append(pause)
-        return len(pauses) > 2
+        clock[0] += pause
+        return len(asked) + clock[0] > 10**6 or clock[0] > 100 + wakes
 
-    made._stop = SimpleNamespace(wait=wait, is_set=lambda: True)
+    def poll():
+        asked.append(clock[0] - 100)
+        took, failures = answers(len(asked))
+        clock[0] += took
+        made._failures = failures
+
+    made._stop, made._poll = SimpleNamespace(wait=wait, is_set=lambda: True), poll
     made._follow()
-    assert pauses == [progress.FIRST_S, 10 * progress.POLL_S, 10 * progress.POLL_S]
+    return asked
+
+
+@pytest.mark.parametrize("answers, asked", [
+    (lambda count: (0.1, 0), [1.5, 2.6, 3.7, 4.8, 5.9, 7.0]),
+    (lambda count: (1.0, 0), [1.5, 5.5]),
+    (lambda count: (0.0, count), [1.5, 2.5, 3.5]),
+])
+def test_a_slow_or_silent_host_is_asked_less_often(board, monkeypatch, answers, asked):
+    made, unused = followed(Connection(""), board)
+    assert [round(second, 1) for second in polls(made, monkeypatch, answers, 7)] == asked
+
+
+def test_what_is_known_is_shown_while_a_slow_host_is_not_asked(board, monkeypatch):
+    made, unused = followed(Connection(""), board)
+    shown = []
+    made._show = lambda now: shown.append(round(now - 100, 1))
+    monkeypatch.setattr(progress, "POLL_S", 1.0)
+    unused_asked = polls(made, monkeypatch, lambda count: (1.0, 0), 5)
+    assert shown == []
+    made._stop.is_set = lambda: False
+    clock = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+
+    def wait(pause):
+        clock[0] += pause
+        return clock[0] > 105
+
+    made._stop.wait = wait
+    made._follow()
+    assert shown == [1.5, 2.5, 3.5, 4.5]
 
 
 def test_two_hosts_draw_one_line_and_nobody_draws_over_a_result(board, tmp_path):
