@@ -14,13 +14,16 @@ import time
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.dockyard.fleet.plugins.module_utils.images import context, dockerfile, ignore, plan, sources
+from ansible_collections.dockyard.fleet.plugins.module_utils.images import context, dockerfile, ignore, places, plan, sources
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.arguments import ARGUMENTS
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.errors import ImagesError, SeveralErrors
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.references import parse_reference
+from ansible_collections.dockyard.fleet.plugins.plugin_utils import progress
 
 _MODULE = "dockyard.fleet.images"
 # Room beside the archive itself, for whatever else writes to that disk meanwhile.
+_WORTH_TELLING_BYTES = 1024 * 1024
+_ARCHIVE_AGE_S = 3600
 _SPARE_BYTES = 64 * 1024 * 1024
 
 
@@ -45,6 +48,7 @@ class BuildItem:
     def __init__(self, item, options, cache):
         self.stack, self.name, self.budget = item["stack"], item["name"], item.get("budget_bytes")
         self.where, build = f"{self.stack}/{self.name}", item["build"]
+        self.given, self._registry, self.place, self.delivered = item, options["registry"], None, None
         self.platform, self.labels = item.get("platform"), item.get("labels") or {}
         self.target, self.dockerfile, self.recipe = build.get("target"), build.get("dockerfile") or "Dockerfile", build["recipe"]
         self.repository = self._repository(item)
@@ -61,7 +65,11 @@ class BuildItem:
     def _repository(self, item):
         text = item.get("reference") or f"dockyard/{self.stack}-{self.name}"
         try:
-            return parse_reference(text).familiar_repository
+            parsed = parse_reference(text)
+            # A name without a registry of its own belongs to the registry that is given.
+            if self._registry and parsed.domain == "docker.io":
+                return f"{self._registry}/{parsed.path.rsplit('/', 1)[-1]}"
+            return parsed.familiar_repository
         except ValueError as problem:
             raise ImagesError(self.where, str(problem), "a repository name such as dockyard/inventory-app", "reference of this image") from problem
 
@@ -154,10 +162,12 @@ class BuildItem:
             self.notes.append(f"{self.where}: links that lead out of the context, kept as links: {', '.join(outside[:5])}")
         return entries + context.under(overlay, context.RECIPE_FOLDER)
 
-    def settle(self, native, architecture):
-        """Fix what depends on the host: platform, arguments, base images, and with them the recipe hash."""
+    def settle(self, native, architecture, fleet):
+        """Fix what depends on the host: platform, place, arguments, base images, and with them the recipe hash."""
         platform = self.platform or native
-        plan.check_platform(platform, self.where, architecture)
+        plan.check_platform(platform, self.where, None if fleet.deliver else architecture)
+        self.place = fleet.place(self.where, platform, architecture, native)
+        self.wanted, self.own, self.delivered = platform, native, fleet.delivered.get((self.stack, self.name))
         path = os.path.join(self.recipe, self.dockerfile)
         try:
             declared = dockerfile.parse_dockerfile(self._text, self._own_args, platform, native).declared_args
@@ -172,11 +182,31 @@ class BuildItem:
         unused = sorted(set(self._own_args) - declared - dockerfile.PREDEFINED_ARGS)
         if unused:
             self.notes.append(f"{self.where}: the Dockerfile declares no ARG {', '.join(unused)}")
-        self.hash = context.recipe_hash(self.entries, self.dockerfile, self.args, self.target, platform, list(self.secrets), self.labels)
+        counted = places.ALL_PLATFORMS if self._registry else platform
+        self.hash = context.recipe_hash(self.entries, self.dockerfile, self.args, self.target, counted, list(self.secrets), self.labels)
+
+    @property
+    def away(self):
+        """Whether the image comes from a builder."""
+        return self.place.how != "here"
 
     def decide(self, inventory):
-        """See plan.decide_build."""
-        return plan.decide_build(self.repository, self.hash, [base.reference for base in self.bases], inventory)
+        """See plan.decide_build; for an image that comes from a builder, whether it has come (action ``fetch`` when not)."""
+        if not self.away:
+            decision = plan.decide_build(self.repository, self.hash, [base.reference for base in self.bases], inventory)
+            there = decision.image and decision.image.get("architecture")
+            if self._registry and there and there != self.wanted.split("/")[1]:
+                # All platforms share the tag; what is here under it is another machine's.
+                return decision._replace(action="build", reason=f"the one on the host is for {there}", image=None)
+            return decision
+        found = places.find_delivered(self.repository, self.hash, self.wanted, inventory)
+        if found and self.delivered and self.delivered["reference"] != found[0]:
+            found = None
+        if found:
+            return plan.BuildDecision("none", "unchanged", found[0], found[1]["labels"][plan.LABEL_HASH], {}, [], found[1])
+        there = inventory.of_repository(self.repository)
+        reference = self.delivered and self.delivered["reference"]
+        return plan.BuildDecision("fetch", "content changed" if there else "not here yet", reference, None, {}, [], None)
 
     def write(self, path):
         """Write the context archive; returns its bytes."""
@@ -205,6 +235,28 @@ class BuildItem:
         return plan.image_labels(self.stack, self.name, decision.content, self.hash, decision.bases, self.labels, known, built_at)
 
 
+def _without_null(value):
+    """Options as they were given: what the argument specification adds for what was left out would be refused when it is given again."""
+    if isinstance(value, dict):
+        return {key: _without_null(entry) for key, entry in value.items() if entry is not None}
+    return [_without_null(entry) for entry in value] if isinstance(value, list) else value
+
+
+class Fleet:
+    """Who builds for whom, from the options of one call."""
+
+    def __init__(self, options, host):
+        self.host, self.deliver = host, options["deliver"]
+        self.builders, self.registry = places.read_builders(options["builders"]), options["registry"]
+        self.delivered = {(entry["stack"], entry["name"]): entry for entry in options["delivered"]}
+
+    def place(self, where, platform, architecture, own):
+        """See places.place_of. A builder builds by itself."""
+        if self.deliver:
+            return places.place_on_builder(where, platform, self.host, architecture, own)
+        return places.place_of(platform, self.host, self.builders, self.registry, architecture, own)
+
+
 # What Python leaves beside our own scripts when somebody runs their tests is no part of a recipe.
 RECIPE_IGNORE = ignore.Matcher(["**/__pycache__", "**/*.pyc", "**/.DS_Store"])
 
@@ -223,8 +275,11 @@ class ActionModule(ActionBase):
         if self._task.args.get("state", "present") != "present":
             return self._execute_module(module_name=_MODULE, module_args=self._task.args, task_vars=self._vars)
         unused, options = self.validate_argument_spec(ARGUMENTS)
+        self._delegate = self._task.delegate_to or self._vars.get("inventory_hostname") or "this host"
         try:
-            result.update(self._bring(options))
+            options["registry"] = places.read_registry(options["registry"])
+            with progress.follow(self, "images", self._vars) as self._followed:
+                result.update(self._deliver(options) if options["deliver"] else self._bring(options))
         except (ImagesError, SeveralErrors) as problem:
             problems = getattr(problem, "problems", [problem])
             result.update(failed=True, msg=str(problem), problems=[item.as_dict() for item in problems])
@@ -239,21 +294,66 @@ class ActionModule(ActionBase):
         if images is None or not native:
             seen = self._step("inspect", {})
             images, native = seen["images"], native or seen["platform"]
-        self._each(items, lambda item: isinstance(item, BuildItem) and item.settle(native, facts.get("architecture")))
+        fleet = Fleet(options, self._delegate)
+        self._each(items, lambda item: isinstance(item, BuildItem) and item.settle(native, facts.get("architecture"), fleet))
         for item in items:
             if isinstance(item, PullItem) and item.platform:
                 plan.check_platform(item.platform, item.where, facts.get("architecture"))
         before = plan.Inventory(images)
         pulls, builds, refresh = [], [], options["pull_policy"] == "always"
+        elsewhere, arrivals = [], []
         for item in items:
             if isinstance(item, PullItem):
                 if plan.decide_pull(item.text, item.policy, item.platform, before).action != "none":
                     pulls.append(item)
-            elif item.decide(before).action != "none" or refresh:
+            elif item.away:
+                if item.decide(before).action != "none" or (refresh and not item.delivered):
+                    (arrivals if item.delivered else elsewhere).append(item)
+            elif item.decide(before).action != "none" or refresh or options["deliver"]:
                 builds.append(item)
-        if self._task.check_mode or not (pulls or builds):
-            return self._predict(items, before, set(map(id, pulls)))
-        return self._change(items, pulls, builds, before, options, facts, cache)
+        waiting = self._elsewhere(elsewhere)
+        if self._task.check_mode or not (pulls or builds or arrivals):
+            return dict(self._predict(items, before, set(map(id, pulls)), set(map(id, elsewhere))), **waiting)
+        return dict(self._change(items, pulls, builds, arrivals, before, options, facts, cache), **waiting)
+
+    @staticmethod
+    def _elsewhere(items):
+        """What has to be asked of builders: one entry for each builder and platform."""
+        if not items:
+            return {}
+        found = {}
+        for item in items:
+            # All defaults are spelled out: the builder's own variables must not change what is built.
+            given = dict(item.given, platform=item.wanted, reference=item.repository)
+            place = item.place
+            entry = found.setdefault((place.builder, item.wanted), {"builder": place.builder, "platform": item.wanted, "how": place.how, "images": []})
+            entry["images"].append(_without_null(given))
+        return {"elsewhere": [found[key] for key in sorted(found)]}
+
+    def _deliver(self, options):
+        """A builder's turn: build what other hosts need, and push it or bring its archive to the controller. One host at a time asks for the same."""
+        cache = os.path.expanduser(options["source_cache"] or sources.default_cache())
+        names = sorted(f"{item['stack']}/{item['name']} {item.get('platform')}" for item in options["images"])
+        # For a registry any machine may build it, so that hosts of one platform do not each build for themselves.
+        key = context.canonical_hash({"builder": "" if options["registry"] else self._delegate, "registry": options["registry"], "names": names})
+        record, began = os.path.join(cache, "delivered", f"{key}.json"), time.time()
+        try:
+            with sources.exclusive(f"{record}.lock", options["build_timeout_seconds"]):
+                known = sources.read_json(record)
+                # Another host of this run has waited for the same build to end a moment ago.
+                if isinstance(known, dict) and known.get("at", 0) >= began and known.get("images") == self._fingerprint(options) \
+                        and all(not entry["archive"] or os.path.exists(entry["archive"]) for entry in known["delivered"]):
+                    return {"changed": False, "images": {}, "removed": [], "delivered": known["delivered"]}
+                result = self._bring(options)
+                if not self._task.check_mode:
+                    sources.write_json(record, {"at": time.time(), "images": self._fingerprint(options), "delivered": result["delivered"]})
+                return result
+        except TimeoutError as problem:
+            raise ImagesError(f"builder {self._delegate}", str(problem), "the build of another run to end", "images_build_timeout_seconds") from problem
+
+    @staticmethod
+    def _fingerprint(options):
+        return context.canonical_hash({"images": options["images"], "args": options["build_args"], "registry": options["registry"]})
 
     def _read(self, options, cache):
         def make(item):
@@ -277,7 +377,7 @@ class ActionModule(ActionBase):
             raise SeveralErrors(problems)
         return done
 
-    def _predict(self, items, inventory, pulls):
+    def _predict(self, items, inventory, pulls, elsewhere=()):
         """The result when nothing is to be done, or in check mode."""
         images, changed, predicted, notes = {}, False, [], []
         for item in items:
@@ -289,14 +389,21 @@ class ActionModule(ActionBase):
                 reference = decision.reference or f"{item.repository}:{item.hash[:plan.TAG_DIGITS]}"
                 if not decision.reference:
                     predicted.append(item.where)
-                entry = self._entry(item, reference, decision.image, decision.action != "none", decision.reason)
-                notes += item.notes if entry["changed"] else []
+                # A builder's part is done by another task; this one has changed nothing.
+                changes = decision.action != "none" and (id(item) not in elsewhere or self._task.check_mode)
+                entry = self._entry(item, reference, decision.image, changes, decision.reason)
+                notes += self._notes(item) if entry["changed"] else []
             images.setdefault(item.stack, {})[item.name] = entry
             changed = changed or entry["changed"]
         result = {"changed": changed, "images": images, "removed": []}
         if predicted:
             result["predicted"] = predicted
         return self._finish(result, items, inventory, notes)
+
+    @staticmethod
+    def _notes(item):
+        emulated = [places.cost_note(item.where, item.wanted, item.own)] if item.place.emulated and not item.away else []
+        return item.notes + emulated
 
     @staticmethod
     def _entry(item, reference, image, changed, reason):
@@ -327,35 +434,137 @@ class ActionModule(ActionBase):
         result["diff"] = {"before_header": "images", "after_header": "images", "before": "\n".join(old) + "\n", "after": "\n".join(new) + "\n"}
         return result
 
-    def _change(self, items, pulls, builds, before, options, facts, cache):
+    def _change(self, items, pulls, builds, arrivals, before, options, facts, cache):
         """Fetch and build what is missing."""
+        archive, published = options["deliver"] == "archive", options["deliver"] == "registry"
+        loads = {f"image-{index}.tar.gz": item for index, item in enumerate(arrivals) if item.place.how == "archive"}
         with self._token(cache) as run:
-            files = [name for index, item in enumerate(builds) for name in self._files(index, item).values()]
-            bases = [{"where": f"{item.where}, base image", "reference": base.reference, "platform": base.platform, "policy": options["pull_policy"]}
+            files = [name for index, item in enumerate(builds) for name in self._files(index, item).values()] + list(loads)
+            files += [self._archive(index) for index, unused in enumerate(builds) if archive]
+            # Builders of other platforms have to find the same base images, or there is no common tag.
+            policy = "always" if options["deliver"] == "registry" else options["pull_policy"]
+            bases = [{"where": f"{item.where}, base image", "reference": base.reference, "platform": base.platform, "policy": policy}
                      for item in builds for base in item.bases]
-            request = dict(run, files=files, workspace=bool(builds), bases=bases,
-                           pulls=[{"where": item.where, "reference": item.text, "platform": item.platform, "policy": item.policy} for item in pulls])
+            fetched = [item for item in arrivals if item.place.how == "registry"]
+            wanted = [{"where": item.where, "reference": item.text, "platform": item.platform, "policy": item.policy} for item in pulls]
+            wanted += [{"where": item.where, "reference": item.delivered["reference"], "platform": item.wanted, "policy": "missing"} for item in fetched]
+            request = dict(run, files=files, workspace=bool(files), bases=bases, pulls=wanted,
+                           prunes=[self._prune(item, options) for item in fetched])
             seen = self._step("pull", request)
-            after, built, removed, reasons, left = plan.Inventory(seen["images"]), {}, [], {}, bool(builds)
+            after, built, removed, reasons, left = plan.Inventory(seen["images"]), {}, list(seen.get("pruned") or []), {}, bool(files)
             try:
+                for name, item in loads.items():
+                    built[id(item)] = self._load(name, item, run, seen, options)
+                    removed.extend(built[id(item)][1]["pruned"])
+                for item in fetched:
+                    self._check_arrival(item, after)
+                    image = after.find(item.delivered["reference"])
+                    built[id(item)] = (item.decide(after), {"image": image, "built": True, "pruned": []})
                 waiting = [(index, item, item.decide(after)) for index, item in enumerate(builds)]
-                reasons = {id(item): item.decide(before).reason for item in builds}
+                reasons = {id(item): item.decide(before).reason for item in [*builds, *arrivals]}
                 waiting = [entry for entry in waiting if entry[2].action != "none"]
 
                 def one(entry):
                     nonlocal left
                     index, item, decision = entry
-                    last = entry is waiting[-1]
-                    done = self._build(index, item, decision, dict(run, last=last), seen, options, facts)
+                    last = entry is waiting[-1] and not archive
+                    if item.place.emulated:
+                        self._display.warning(places.cost_note(item.where, item.wanted, item.own))
+                    done = self._build(index, item, decision, dict(run, last=last, published=published), seen, options, facts)
                     left = left and not last
                     built[id(item)] = (decision, done)
                     removed.extend(done["pruned"])
 
                 self._each(waiting, one)
+                delivered = self._hand_over(builds, built, after, run, seen, options, cache) if options["deliver"] else None
             finally:
                 if left:
                     self._step("clean", run, must=False)
-            return self._report(items, pulls, before, after, built, reasons, removed)
+            result = self._report(items, pulls, before, after, built, reasons, removed)
+            return result if delivered is None else dict(result, delivered=delivered)
+
+    def _check_arrival(self, item, inventory):
+        """What the registry gave must be what the builder made."""
+        decision = item.decide(inventory)
+        if decision.action != "none":
+            raise ImagesError(item.where, f"{item.delivered['reference']} from the registry, which is not what {item.delivered['builder']} pushed",
+                              f"an image for {item.wanted} of this content", "images_registry: does another tool write to it?")
+
+    def _prune(self, item, options):
+        return {"repository": item.repository, "reference": item.delivered["reference"], "keep": options["keep"]}
+
+    def _load(self, name, item, run, seen, options):
+        """Bring one image from its archive on the controller; returns what a build returns."""
+        path, folder = item.delivered["archive"], seen["workspace"]["path"]
+        try:
+            size = os.path.getsize(path)
+        except OSError as problem:
+            raise ImagesError(item.where, f"no archive {path} of {item.delivered['builder']} any more", "the archive of this run",
+                              "run again") from problem
+        if size + _SPARE_BYTES > seen["workspace"]["free_bytes"]:
+            raise ImagesError(f"{item.where}, disk of {os.path.dirname(folder)}", f"{seen['workspace']['free_bytes'] // 1000000} MB free",
+                              f"{(size + _SPARE_BYTES) // 1000000} MB for the image's archive", "free space on the host")
+        self._put(path, f"{folder}/{name}", f"send {item.delivered['reference']}", size)
+        done = self._step("load", dict(run, where=item.where, file=name, content=item.delivered["content"], **self._prune(item, options)))
+        decision = plan.BuildDecision("none", "", item.delivered["reference"], item.delivered["content"], {}, [], done["image"])
+        return decision, dict(done, built=True)
+
+    def _hand_over(self, builds, built, after, run, seen, options, cache):
+        """Push each image, or bring its archive here. Returns what the hosts that need them have to know."""
+        delivered = []
+        for index, item in enumerate(builds):
+            decision, done = built.get(id(item)) or (item.decide(after), None)
+            image = done["image"] if done else decision.image
+            entry = {"stack": item.stack, "name": item.name, "reference": decision.reference, "id": image["id"], "content": decision.content,
+                     "how": options["deliver"], "archive": None, "builder": self._delegate, "platform": item.wanted}
+            if options["deliver"] == "registry":
+                # Two builders that change the same list must not do it at once.
+                with sources.exclusive(os.path.join(cache, "delivered", f"{context.canonical_hash({'list': item.repository})}.lock")):
+                    self._step("push", {"where": item.where, "reference": decision.reference, "platform": item.wanted})
+            else:
+                entry["archive"] = self._fetch_archive(index, item, decision.reference, image, run, seen, cache)
+            delivered.append(entry)
+        return delivered
+
+    def _fetch_archive(self, index, item, reference, image, run, seen, cache):
+        folder = os.path.join(cache, "archives")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        self._forget_archives(folder)
+        path = os.path.join(folder, f"{image['id'].rpartition(':')[2]}.tar.gz")
+        if not os.path.exists(path):
+            # As Docker writes it, and packed.
+            need = 2 * (image["size_bytes"] or 0) + _SPARE_BYTES
+            if need > seen["workspace"]["free_bytes"]:
+                raise ImagesError(f"{item.where}, disk of {os.path.dirname(seen['workspace']['path'])} on {self._delegate}",
+                                  f"{seen['workspace']['free_bytes'] // 1000000} MB free", f"{need // 1000000} MB for the image's archive",
+                                  "free space on the builder, or images_registry")
+            size = self._step("save", dict(run, where=item.where, reference=reference, file=self._archive(index)))["size_bytes"]
+            beside = f"{path}.{os.getpid()}"
+            self._calls += 1
+            try:
+                with self._followed.growing(f"fetch {reference}", size, local=beside):
+                    self._connection.fetch_file(f"{seen['workspace']['path']}/{self._archive(index)}", beside)
+                if os.path.getsize(beside) != size:
+                    raise ImagesError(item.where, f"{os.path.getsize(beside)} bytes of an archive of {size}", "the whole archive from the builder",
+                                      f"free space in {folder} on the controller")
+                os.replace(beside, path)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(beside)
+        os.utime(path)
+        return path
+
+    @staticmethod
+    def _forget_archives(folder):
+        """An archive is of use for the run that asked for it only."""
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                if os.path.getmtime(os.path.join(folder, name)) < time.time() - _ARCHIVE_AGE_S:
+                    os.unlink(os.path.join(folder, name))
+
+    @staticmethod
+    def _archive(index):
+        return f"archive-{index}.tar.gz"
 
     def _report(self, items, pulls, before, after, built, reasons, removed):
         images, notes, waiting = {}, [], set(map(id, pulls))
@@ -368,7 +577,10 @@ class ActionModule(ActionBase):
                 entry = self._entry(item, item.text, image, changed, "pulled" if changed else "present")
             elif id(item) in built:
                 decision, done = built[id(item)]
-                entry = self._entry(item, decision.reference, done["image"], done["built"], reasons.get(id(item)) if done["built"] else "built by another run")
+                reason = reasons.get(id(item))
+                if item.away:
+                    reason = f"built on {item.delivered['builder']}: {reason}"
+                entry = self._entry(item, decision.reference, done["image"], done["built"], reason if done["built"] else "built by another run")
                 notes.extend(item.notes)
             else:
                 decision = item.decide(after)
@@ -395,7 +607,7 @@ class ActionModule(ActionBase):
             if size + _SPARE_BYTES > seen["workspace"]["free_bytes"]:
                 raise ImagesError(f"{item.where}, disk of {os.path.dirname(folder)}", f"{seen['workspace']['free_bytes'] // 1000000} MB free",
                                   f"{(size + _SPARE_BYTES) // 1000000} MB for the build context", "free space on the host, or a stricter .dockerignore")
-            self._put(archive, f"{folder}/{names['']}")
+            self._put(archive, f"{folder}/{names['']}", f"{item.where} context", size)
         for key, path in item.secrets.items():
             self._put(path, f"{folder}/{names[key]}")
         docker = facts.get("docker") or {}
@@ -406,14 +618,18 @@ class ActionModule(ActionBase):
             timeout_s=options["build_timeout_seconds"], keep=options["keep"], buildx=True if docker.get("buildx") else None,
         ))
 
-    def _put(self, local, remote):
+    def _put(self, local, remote, name=None, size=None):
         self._calls += 1
-        self._connection.put_file(local, remote)
+        if not name or size < _WORTH_TELLING_BYTES:
+            self._connection.put_file(local, remote)
+            return
+        with self._followed.growing(name, size, remote=remote):
+            self._connection.put_file(local, remote)
 
     def _step(self, state, request, must=True):
         """One call of the module on the host."""
         self._calls += 1
-        done = self._execute_module(module_name=_MODULE, module_args={"state": state, "request": request}, task_vars=self._vars)
+        done = self._followed.run(_MODULE, {"state": state, "request": request}, self._vars)
         if done.get("failed") and must:
             parts = done.get("problems")
             if parts:

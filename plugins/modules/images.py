@@ -34,9 +34,9 @@ options:
     description:
       - V(present) is for playbooks.
       - V(inspect) returns the host's images.
-      - V(pull), V(build) and V(clean) are the steps that the controller half asks for with O(request).
+      - V(pull), V(build), V(push), V(save), V(load) and V(clean) are the steps that the controller half asks for with O(request).
     type: str
-    choices: [present, inspect, pull, build, clean]
+    choices: [present, inspect, pull, build, push, save, load, clean]
     default: present
   images:
     description: The wanted images.
@@ -149,6 +149,28 @@ options:
     description: Older builds of each image that stay for a rollback. Others go after a new build, if no container uses them.
     type: int
     default: 3
+  builders:
+    description:
+      - Which host of the inventory builds for which platform, with platforms such as V(linux/arm64) as keys.
+      - What another host has to build is returned as RV(elsewhere); the role C(images) asks that host and hands over O(delivered).
+    type: dict
+    default: {}
+  registry:
+    description:
+      - A registry with a path, such as C(registry.example/dockyard). Each platform's image is built once and pushed there,
+        one manifest list under one tag, and the hosts pull it.
+    type: str
+    default: ""
+  deliver:
+    description: Set by the role for a task on a builder. What becomes of the images that were built; they must name their platform.
+    type: str
+    choices: ["", registry, archive]
+    default: ""
+  delivered:
+    description: Set by the role. The RV(delivered) of the builders.
+    type: list
+    elements: dict
+    default: []
   source_cache:
     description: Folder on the controller for clones and digests. Default is C(${XDG_CACHE_HOME:-~/.cache}/dockyard-fleet/sources).
     type: str
@@ -157,6 +179,10 @@ options:
     description: What the controller half asks of the host. Not for playbooks.
     type: dict
     default: {}
+  progress:
+    description: Name under which the host half reports how far it is. Not for playbooks.
+    type: str
+    default: ""
 seealso:
   - module: community.docker.docker_image_build
     description: A build without content hash or controller-side source.
@@ -215,6 +241,29 @@ removed:
   returned: success
   type: list
   elements: str
+elsewhere:
+  description: What other hosts have to build first, each C({builder, platform, how, images}).
+  returned: when O(builders) or O(registry) is set
+  type: list
+  elements: dict
+delivered:
+  description: What a builder has made, each C({stack, name, reference, id, how, archive, builder}).
+  returned: when O(deliver) is set
+  type: list
+  elements: dict
+digest:
+  description: The manifest list's digest.
+  returned: O(state=push)
+  type: str
+platforms:
+  description: The platforms of the manifest list.
+  returned: O(state=push)
+  type: list
+  elements: str
+size_bytes:
+  description: The archive's size.
+  returned: O(state=save)
+  type: int
 problems:
   description: Each problem as C({where, found, needed, setting}).
   returned: failure
@@ -239,7 +288,7 @@ workspace:
   type: dict
 image:
   description: The built image.
-  returned: O(state=build)
+  returned: O(state=build) or O(state=load)
   type: dict
 built:
   description: Whether it was built now.
@@ -257,6 +306,7 @@ from ansible_collections.dockyard.fleet.plugins.module_utils.images.arguments im
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.cli import Docker
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.errors import ImagesError, SeveralErrors
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.host import Host, Workspace
+from ansible_collections.dockyard.fleet.plugins.module_utils.progress import open_reporter
 
 
 class Step:
@@ -289,6 +339,18 @@ class Step:
                 workspace.remove()
         return dict(changed=result["built"], **result)
 
+    def push(self) -> dict:
+        """Push one image."""
+        return dict(changed=True, **self._host.push(self._request))
+
+    def save(self) -> dict:
+        """Write one image's archive."""
+        return dict(changed=False, **self._host.save(self._request, Workspace(self._request).path))
+
+    def load(self) -> dict:
+        """Take one image from its archive."""
+        return dict(changed=True, **self._host.load(self._request, Workspace(self._request).path))
+
     def clean(self) -> dict:
         """Remove the workspace."""
         Workspace(self._request).remove()
@@ -301,7 +363,14 @@ def main() -> None:
     if state == "present":
         module.fail_json(msg="dockyard.fleet.images needs its controller half: call it as a task of a playbook, by its full name")
     try:
-        module.exit_json(**Step(module.params["request"], Host(Docker()), module.check_mode).run(state))
+        # Without a follower Docker is asked to be quiet, as it is cheaper.
+        reporter = open_reporter(module.params["progress"], "images") if state in ("pull", "build", "push", "save") and module.params["progress"] else None
+        try:
+            result = Step(module.params["request"], Host(Docker(), reporter), module.check_mode).run(state)
+        finally:
+            if reporter:
+                reporter.close()
+        module.exit_json(**result)
     except (ImagesError, SeveralErrors) as problem:
         problems = getattr(problem, "problems", [problem])
         module.fail_json(msg=str(problem), problems=[item.as_dict() for item in problems])

@@ -25,7 +25,7 @@ _BUILD = dict(
 _PULL = dict(type="dict", options=dict(image=dict(type="str", required=True), policy=dict(type="str", choices=["missing", "always"])))
 
 ARGUMENTS = dict(
-    state=dict(type="str", choices=["present", "inspect", "pull", "build", "clean"], default="present"),
+    state=dict(type="str", choices=["present", "inspect", "pull", "build", "push", "save", "load", "clean"], default="present"),
     images=dict(
         type="list",
         elements="dict",
@@ -49,6 +49,11 @@ ARGUMENTS = dict(
     ca_certificate=dict(type="str", default=""),
     build_timeout_seconds=dict(type="int", default=3600),
     keep=dict(type="int", default=3),
+    builders=dict(type="dict", default={}),
+    registry=dict(type="str", default=""),
+    deliver=dict(type="str", choices=["", "registry", "archive"], default=""),
+    delivered=dict(type="list", elements="dict", default=[]),
     source_cache=dict(type="str", default=""),
     request=dict(type="dict", default={}),
+    progress=dict(type="str", default="", no_log=False),
 )

@@ -3,15 +3,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from typing import Callable, NamedTuple, Optional
 
+from ansible_collections.dockyard.fleet.plugins.module_utils.images import api
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.errors import ImagesError
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.references import parse_reference
+from ansible_collections.dockyard.fleet.plugins.module_utils.images.watch import PullWatch
 
 TAIL_LINES = 30
 # Docker's first try, then two more: a registry that restarts is back after some seconds.
@@ -31,24 +35,56 @@ class Done(NamedTuple):
     err: str
 
 
-def run_command(argv: list[str], timeout_s: float, stdin: Optional[str] = None, environment: Optional[dict] = None) -> Done:
-    """The only place that starts a program. ``stdin`` is a file's path; at the deadline the whole process group is ended."""
+def run_command(argv: list[str], timeout_s: float, stdin: Optional[str] = None, environment: Optional[dict] = None,
+                watch: Optional[Callable[[str], None]] = None) -> Done:
+    """The only place that starts a program. ``stdin`` is a file's path; at the deadline the whole process group is ended.
+
+    ``watch`` gets each line of both outputs as it comes, from threads.
+    """
     with open(stdin or os.devnull, "rb") as given:
         # pylint: disable-next=ansible-bad-function  # the whole process group has to end at the deadline
         process = subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C", **(environment or {})),
                                    start_new_session=True)
+        communicate = _watched(process, watch) if watch else process.communicate
         try:
-            out, err = process.communicate(timeout=timeout_s)
+            out, err = communicate(timeout=timeout_s)
             code: Optional[int] = process.returncode
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGTERM)
             try:
-                out, err = process.communicate(timeout=10)
+                out, err = communicate(timeout=10)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                out, err = process.communicate()
+                out, err = communicate()
             code = None
     return Done(code, out.decode("utf-8", "replace"), err[-_KEPT_OUTPUT:].decode("utf-8", "replace"))
+
+
+def _watched(process: subprocess.Popen, watch: Callable[[str], None]) -> Callable:
+    """``process.communicate`` that also shows each line to ``watch``. What watch raises costs no output."""
+    kept: dict = {process.stdout: bytearray(), process.stderr: bytearray()}
+
+    def read(stream) -> None:
+        for line in iter(stream.readline, b""):
+            kept[stream] += line
+            with contextlib.suppress(Exception):
+                watch(line.decode("utf-8", "replace").rstrip())
+
+    threads = [threading.Thread(target=read, args=(stream,), daemon=True) for stream in kept]
+    for thread in threads:
+        thread.start()
+
+    def communicate(timeout: Optional[float] = None) -> tuple[bytes, bytes]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        # As long as anybody holds an output open, there is more to come.
+        for thread in threads:
+            thread.join(None if deadline is None else max(deadline - time.monotonic(), 0))
+            if thread.is_alive():
+                raise subprocess.TimeoutExpired(process.args, timeout or 0)
+        process.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
+        return bytes(kept[process.stdout]), bytes(kept[process.stderr])
+
+    return communicate
 
 
 def list_argv() -> list[str]:
@@ -61,9 +97,9 @@ def inspect_argv(names: list[str]) -> list[str]:
     return ["image", "inspect", *names]
 
 
-def pull_argv(reference: str, platform: Optional[str] = None) -> list[str]:
+def pull_argv(reference: str, platform: Optional[str] = None, quiet: bool = True) -> list[str]:
     """Fetch one image."""
-    return ["pull", "--quiet", *(["--platform", platform] if platform else []), reference]
+    return ["pull", *(["--quiet"] if quiet else []), *(["--platform", platform] if platform else []), reference]
 
 
 def build_argv(tag: str, dockerfile: str, args: list[str], labels: dict, secrets: dict, target: Optional[str], platform: Optional[str],
@@ -205,6 +241,21 @@ def pull_error(where: str, reference: str, text: str, platform: Optional[str] = 
     return ImagesError(where, f"{found}: {said}" if said else found, needed, setting)
 
 
+def push_error(where: str, reference: str, text: str) -> ImagesError:
+    """The refusal for an image or manifest list that the registry did not take."""
+    domain, said = parse_reference(reference).domain, last_line(text)
+    answers = {
+        "daemon": ("no Docker engine that answers", "a running engine", "docker_engine role (systemctl status docker on the builder)"),
+        "certificate": (f"a certificate of {domain} that the builder does not trust", "the certificate authority on the builder",
+                        "docker_engine_ca_certificates"),
+        "plain_http": (f"plain HTTP on {domain}", "TLS, or the registry listed as insecure", "docker_engine_insecure_registries"),
+        "auth": (f"{domain} takes no push without a login", "a login that may push", "docker login for root on the builder, or images_registry"),
+        "registry": (f"{domain} does not answer", "network access to it from the builder", "images_registry or docker_engine_proxy"),
+    }
+    found, needed, setting = answers.get(failure_kind(text), (f"a push of {reference} that failed", "a registry that takes it", "images_registry"))
+    return ImagesError(where, f"{found}: {said}" if said else found, needed, setting)
+
+
 def last_line(text: str) -> str:
     """The last line that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -250,13 +301,15 @@ def build_failure(text: str) -> tuple[str, str, str]:
 class Docker:
     """The door to the docker command. ``run(argv, timeout_s, stdin, environment)`` gives a Done."""
 
-    def __init__(self, run: Callable = run_command, binary: str = "docker", sleep: Callable = time.sleep) -> None:
-        self._run, self._binary, self._sleep = run, binary, sleep
+    def __init__(self, run: Callable = run_command, binary: str = "docker", sleep: Callable = time.sleep, ask: Callable = api.pull,
+                 give: Callable = api.push) -> None:
+        self._run, self._binary, self._sleep, self._ask, self._give = run, binary, sleep, ask, give
 
-    def call(self, argv: list[str], timeout_s: float = COMMAND_TIMEOUT_S, stdin: Optional[str] = None, environment: Optional[dict] = None) -> Done:
+    def call(self, argv: list[str], timeout_s: float = COMMAND_TIMEOUT_S, stdin: Optional[str] = None, environment: Optional[dict] = None,
+             watch: Optional[Callable[[str], None]] = None) -> Done:
         """Run ``docker argv``. Raises ImagesError when there is no such program."""
         try:
-            return self._run([self._binary, *argv], timeout_s, stdin, environment)
+            return self._run([self._binary, *argv], timeout_s, stdin, environment, **({"watch": watch} if watch else {}))
         except FileNotFoundError as problem:
             raise ImagesError("this host", "no docker command", "Docker", "docker_engine role before the images") from problem
 
@@ -269,13 +322,35 @@ class Docker:
                               "docker_engine role, become: true")
         return done.out
 
-    def pull(self, reference: str, platform: Optional[str], where: str) -> None:
-        """Fetch an image; only a registry that does not answer is asked again. Raises ImagesError."""
+    def pull(self, reference: str, platform: Optional[str], where: str, watch: Optional[PullWatch] = None) -> None:
+        """Fetch an image; only a registry that does not answer is asked again. ``watch`` is told how far it is. Raises ImagesError."""
         for count in range(1, PULL_TRIES + 1):
-            done = self.call(pull_argv(reference, platform), PULL_TIMEOUT_S)
-            if done.code == 0:
+            text = self._fetch(reference, platform, watch)
+            if text is None:
                 return
-            text = "context deadline exceeded" if done.code is None else done.err + done.out
             if failure_kind(text) != "registry" or count == PULL_TRIES:
                 raise pull_error(where, reference, text, platform)
             self._sleep(PULL_PAUSE_S * count)
+
+    def push(self, reference: str, where: str, watch: Optional[PullWatch] = None) -> None:
+        """Push an image. Raises ImagesError."""
+        text = self._transfer(["push", reference], watch, lambda see: self._give(reference, PULL_TIMEOUT_S, see))
+        if text is not None:
+            raise push_error(where, reference, text)
+
+    def _fetch(self, reference: str, platform: Optional[str], watch: Optional[PullWatch]) -> Optional[str]:
+        return self._transfer(pull_argv(reference, platform, quiet=not watch), watch, lambda see: self._ask(reference, platform, PULL_TIMEOUT_S, see))
+
+    def _transfer(self, argv: list[str], watch: Optional[PullWatch], ask: Callable) -> Optional[str]:
+        """One try; returns why it failed. Only the engine itself tells bytes, and only the command knows logins."""
+        if watch:
+            try:
+                return ask(watch.event)
+            except api.NoApi:
+                pass
+            except (TimeoutError, OSError) as problem:
+                return "context deadline exceeded" if isinstance(problem, TimeoutError) else str(problem)
+        done = self.call(argv, PULL_TIMEOUT_S, **({"watch": watch.line} if watch else {}))
+        if done.code == 0:
+            return None
+        return "context deadline exceeded" if done.code is None else done.err + done.out

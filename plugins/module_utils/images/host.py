@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -13,8 +14,10 @@ import shutil
 import time
 from typing import Iterator, Optional
 
-from ansible_collections.dockyard.fleet.plugins.module_utils.images import cli, plan
+from ansible_collections.dockyard.fleet.plugins.module_utils.images import cli, places, plan
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.errors import ImagesError, SeveralErrors
+from ansible_collections.dockyard.fleet.plugins.module_utils.images.references import parse_reference
+from ansible_collections.dockyard.fleet.plugins.module_utils.images.watch import BuildWatch, PullWatch
 
 # On disk (not tmpfs) and open to any connection user; the directory inside is 0700 and has an unguessable name.
 WORK_ROOT = "/var/tmp"
@@ -111,8 +114,9 @@ def repository_lock(repository: str, timeout_s: float) -> Iterator[None]:
 class Host:
     """What the module does on the target, by means of one Docker door."""
 
-    def __init__(self, docker: cli.Docker) -> None:
-        self._docker = docker
+    def __init__(self, docker: cli.Docker, reporter=None) -> None:
+        """``reporter`` is told how far pulls and builds are; without one Docker is asked to be quiet."""
+        self._docker, self._reporter = docker, reporter
 
     def images(self) -> list[dict]:
         """All images as host_facts gives them."""
@@ -140,16 +144,21 @@ class Host:
     def pull(self, request: dict) -> dict:
         """Fetch what is missing: ``request`` has ``pulls`` and ``bases``, lists of ``{where, reference, platform, policy}``. Raises SeveralErrors."""
         inventory = plan.Inventory(self.images())
-        pulled, problems, asked = [], [], set()
+        pulled, problems, wanted = [], [], {}
         for item in [*request.get("pulls", []), *request.get("bases", [])]:
             decision = plan.decide_pull(item["reference"], item.get("policy") or "missing", item.get("platform"), inventory)
-            key = (item["reference"], item.get("platform"))
-            if decision.action == "none" or key in asked:
-                continue
-            asked.add(key)
+            if decision.action != "none":
+                wanted.setdefault((item["reference"], item.get("platform")), item)
+        for reference, unused in wanted:
+            if self._reporter:
+                self._reporter.add(reference)
+        for (reference, platform), item in wanted.items():
             try:
-                self._docker.pull(item["reference"], item.get("platform"), item["where"])
-                pulled.append(item["reference"])
+                watch = {"watch": PullWatch(self._reporter, reference)} if self._reporter else {}
+                self._docker.pull(reference, platform, item["where"], **watch)
+                pulled.append(reference)
+                if self._reporter:
+                    self._reporter.done(reference)
             except ImagesError as problem:
                 problems.append(problem)
         if problems:
@@ -157,16 +166,95 @@ class Host:
         stale = plan.stale_builds(inventory.images, request["controller"], request.get("active", []))
         for reference in stale:
             self._docker.call(cli.untag_argv([reference]))
-        return {"images": self.images() if pulled or stale else inventory.images, "pulled": pulled}
+        return {"images": self.images() if pulled or stale else inventory.images, "pulled": pulled,
+                "pruned": [reference for item in request.get("prunes", []) for reference in self._prune(item)]}
 
     def build(self, request: dict, folder: str) -> dict:
         """Build one image under a temporary name; it gets its own name only when all is well. Returns ``{image, built, pruned}``."""
         with repository_lock(request["repository"], request["timeout_s"]):
-            there = self.image(request["reference"])
-            if there and there["labels"].get(plan.LABEL_HASH) == request["labels"][plan.LABEL_HASH]:
+            there = self._there(request)
+            if there:
                 return {"image": there, "built": False, "pruned": []}
             image = self._build(request, folder)
         return {"image": image, "built": True, "pruned": self._prune(request)}
+
+    def _there(self, request: dict) -> Optional[dict]:
+        """The image that was to be built, made by another run: here, or (``published``) by another machine for the registry."""
+        for count in range(2 if request.get("published") else 1):
+            if count and self._docker.call(cli.pull_argv(request["reference"], request.get("platform")), cli.PULL_TIMEOUT_S).code != 0:
+                return None
+            there = self.image(request["reference"])
+            wanted = (request.get("platform") or "").split("/")[1:2]
+            if there and there["labels"].get(plan.LABEL_HASH) == request["labels"][plan.LABEL_HASH] and (not wanted or there["architecture"] == wanted[0]):
+                return there
+        return None
+
+    def push(self, request: dict) -> dict:
+        """Push one platform's image and put it into the manifest list under the tag. Returns ``{digest, platforms}``. Raises ImagesError."""
+        where, reference, platform = request["where"], request["reference"], request["platform"]
+        own = places.platform_reference(reference, platform)
+        self._docker.must(cli.tag_argv(reference, own))
+        try:
+            if self._reporter:
+                self._reporter.add(f"push {own}")
+            self._docker.push(own, where, PullWatch(self._reporter, f"push {own}") if self._reporter else None)
+            if self._reporter:
+                self._reporter.done(f"push {own}")
+            image = self.image(own)
+            digest = plan.repo_digest(image or {}, parse_reference(own))
+        finally:
+            self._docker.call(cli.untag_argv([own]))
+        if not digest:
+            raise ImagesError(where, f"no digest of {own} after its push", "an engine that tells what it pushed", "the builder's Docker (docker_engine role)")
+        there = self._docker.call(["manifest", "inspect", reference])
+        entries = places.merge_list(there.out if there.code == 0 else None, platform, digest)
+        # What an earlier list of this name left here would be added to the new one.
+        self._docker.call(["manifest", "rm", reference])
+        for argv in places.list_argv(reference, entries):
+            done = self._docker.call(argv)
+            if done.code != 0:
+                raise cli.push_error(where, reference, "context deadline exceeded" if done.code is None else done.err + done.out)
+        return {"digest": cli.last_line(done.out), "platforms": [entry["platform"] for entry in entries]}
+
+    def save(self, request: dict, folder: str) -> dict:
+        """Write an image as a packed archive into the workspace. Returns ``{size_bytes}``."""
+        path = os.path.join(folder, request["file"])
+        done = self._docker.call(["save", "--output", f"{path}.raw", request["reference"]], cli.PULL_TIMEOUT_S)
+        try:
+            if done.code != 0:
+                raise ImagesError(request["where"], f"docker save failed: {cli.last_line(done.err) or 'no answer in time'}",
+                                  "space for the image's archive", f"free space in {WORK_ROOT} on the builder")
+            total = os.path.getsize(f"{path}.raw")
+            if self._reporter:
+                self._reporter.add(f"pack {request['reference']}", total)
+            try:
+                # The file was made for the connection's user; it is filled, not replaced.
+                with open(f"{path}.raw", "rb") as source, open(path, "r+b") as raw, \
+                        gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1) as packed:
+                    for chunk in iter(lambda: source.read(1024 * 1024), b""):
+                        packed.write(chunk)
+                        if self._reporter:
+                            self._reporter.advance(f"pack {request['reference']}", len(chunk))
+            except OSError as problem:
+                raise ImagesError(request["where"], f"an archive that cannot be written: {problem.strerror}", "space for it",
+                                  f"free space in {WORK_ROOT} on the builder") from problem
+            if self._reporter:
+                self._reporter.done(f"pack {request['reference']}")
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{path}.raw")
+        return {"size_bytes": os.path.getsize(path)}
+
+    def load(self, request: dict, folder: str) -> dict:
+        """Take an image from an archive in the workspace. Returns ``{image, pruned}``. Raises ImagesError when it is another one."""
+        done = self._docker.call(["load", "--quiet", "--input", os.path.join(folder, request["file"])], cli.PULL_TIMEOUT_S)
+        image = self.image(request["reference"]) if done.code == 0 else None
+        # Not the id: engines with another image store give the same image another one.
+        if image is None or image["labels"].get(plan.LABEL_HASH) != request["content"]:
+            said = cli.last_line(done.err) if done.code != 0 else f"{request['reference']} is {image['id'] if image else 'not there'} after docker load"
+            raise ImagesError(request["where"], said or "docker load that did not end", f"the image {request['reference']} of the builder",
+                              "free space for Docker's data on this host, then run again")
+        return {"image": image, "pruned": self._prune(request)}
 
     def _build(self, request: dict, folder: str) -> dict:
         secrets = {key: os.path.join(folder, name) for key, name in (request.get("secrets") or {}).items()}
@@ -180,9 +268,15 @@ class Host:
             buildx = self._docker.call(["buildx", "version"]).code == 0
         argv = cli.build_argv(request["temporary"], request["dockerfile"], list(request["args"]), request["labels"], secrets, request.get("target"),
                               request.get("platform"), buildx)
-        done = self._docker.call(argv, request["timeout_s"], os.path.join(folder, request["context"]), cli.build_environment(request["args"]))
+        watch = {}
+        if self._reporter:
+            self._reporter.add(request["where"], unit="steps")
+            watch = {"watch": BuildWatch(self._reporter, request["where"]).line}
+        done = self._docker.call(argv, request["timeout_s"], os.path.join(folder, request["context"]), cli.build_environment(request["args"]), **watch)
         if done.code != 0:
             raise self._failure(request, cli.redact(done.err + done.out, contents), done.code is None)
+        if self._reporter:
+            self._reporter.done(request["where"])
         try:
             image = self.image(request["temporary"])
             if image is None:

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.dockyard.fleet.plugins.action import images as action
+from ansible_collections.dockyard.fleet.plugins.module_utils.images.arguments import ARGUMENTS
 from ansible_collections.dockyard.fleet.plugins.module_utils.images import plan
 
 DIGEST = "sha256:" + "a" * 64
@@ -23,7 +25,7 @@ class Remote:
     """The host: answers module calls in their order; another one, one too many or one too few fails."""
 
     def __init__(self, *steps):
-        self.steps, self.requests, self.files = list(steps), [], {}
+        self.steps, self.requests, self.files, self.warnings = list(steps), [], {}, []
 
     def execute(self, module_name, module_args, task_vars):
         assert module_name == "dockyard.fleet.images" and self.steps, f"one call too many: {module_args['state']}"
@@ -36,23 +38,28 @@ class Remote:
         with open(local, "rb") as stream:
             self.files[os.path.basename(remote)] = stream.read()
 
+    def fetch_file(self, remote, local):
+        with open(local, "wb") as stream:
+            stream.write(b"archive")
+
     def get_option(self, name):
         return {"remote_user": "admin"}[name]
 
 
-def run(tmp_path, images, *steps, facts=(BUSYBOX,), check_mode=False, **options):
+def run(tmp_path, images, *steps, facts=(BUSYBOX,), check_mode=False, host="me", architecture=None, **options):
     """The result of the action against a scripted host, and that host."""
     remote = Remote(*steps)
     arguments = dict(images=images, source_cache=str(tmp_path / "cache"), **options)
     if facts is not None:
-        arguments["facts"] = {"images": list(facts), "architecture": ARCHITECTURE, "docker": {"buildx": {"version": "0.13"}}}
-    task = SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, diff=False)
+        arguments["facts"] = {"images": list(facts), "architecture": architecture or ARCHITECTURE, "docker": {"buildx": {"version": "0.13"}}}
+    task = SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, diff=False, delegate_to=None, no_log=False)
     plugin = action.ActionModule.__new__(action.ActionModule)
     plugin._task, plugin._connection, plugin._execute_module = task, remote, remote.execute
+    plugin._display = SimpleNamespace(warning=remote.warnings.append)
     plugin.validate_argument_spec = lambda spec: (None, dict({name: entry.get("default") for name, entry in spec.items()}, **arguments))
     action.ActionBase.run, kept = lambda self, tmp, task_vars: {}, action.ActionBase.run
     try:
-        result = plugin.run(None, {})
+        result = plugin.run(None, {"inventory_hostname": host, "dockyard_progress": False})
     finally:
         action.ActionBase.run = kept
     assert not remote.steps, f"calls that never came: {remote.steps}"
@@ -282,3 +289,187 @@ def test_no_run_looks_between_the_making_and_the_locking_of_another(tmp_path, mo
     monkeypatch.setattr(action.fcntl, "flock", flock)
     with plugin._token(str(tmp_path)) as run_of_it:
         assert seen_locked == [[run_of_it["token"]]]
+
+
+ARM = {"docker_platform": "linux/arm64", "native": ["linux/arm64", "linux/arm/v7"], "emulated": []}
+BOTH = dict(ARCHITECTURE, emulated=["linux/arm64"])
+ARM_BUSYBOX = dict(BUSYBOX, architecture="arm64")
+
+
+def made_by(request, architecture="arm64"):
+    """The host's answer to a build of another platform."""
+    answer = built(request)
+    answer["image"]["architecture"] = architecture
+    return answer
+
+
+def asked(result):
+    """What the role hands from the first look to the task on the builder."""
+    return result["elsewhere"][0]
+
+
+def deliver(tmp_path, recipe, how, *steps, **options):
+    """A host's first look, the builder's turn, and what the host learns of it."""
+    first, unused = run(tmp_path, [build(recipe, platform="linux/arm64")], builders={"linux/arm64": "pi"}, architecture=BOTH, **options)
+    part = asked(first)
+    second, remote = run(tmp_path, part["images"], ("inspect", {"images": [ARM_BUSYBOX], "platform": "linux/arm64"}), *steps, facts=None, host="pi",
+                         deliver=how, **options)
+    return first, part, second, remote
+
+
+def test_a_builder_builds_for_a_host_and_its_archive_comes_through_the_controller(tmp_path, recipe):
+    requests = {}
+
+    def keep(request):
+        requests["build"] = request
+        return made_by(request)
+
+    first, part, second, remote = deliver(tmp_path, recipe, "archive", ("pull", seen(ARM_BUSYBOX)), ("build", keep), ("save", {"size_bytes": 7}), ("clean", {}))
+    assert (first["changed"], first["remote_calls"]) == (False, 0)
+    assert {key: part[key] for key in ("builder", "platform", "how")} == {"builder": "pi", "platform": "linux/arm64", "how": "archive"}
+    assert part["images"][0]["platform"] == "linux/arm64" and part["images"][0]["reference"] == "dockyard/demo-app"
+    assert requests["build"]["platform"] == "linux/arm64" and not requests["build"]["last"], "the workspace is needed for the archive"
+    entry = second["delivered"][0]
+    assert (entry["reference"], entry["how"], entry["builder"]) == (requests["build"]["reference"], "archive", "pi")
+    with open(entry["archive"], "rb") as stream:
+        assert stream.read() == b"archive"
+
+    def load(request):
+        assert (request["file"], request["reference"], request["content"]) == ("image-0.tar.gz", entry["reference"], entry["content"])
+        return {"changed": True, "image": made_by(requests["build"])["image"], "pruned": ["dockyard/demo-app:old"]}
+
+    third, target = run(tmp_path, [build(recipe, platform="linux/arm64")], ("pull", seen(BUSYBOX)), ("load", load), ("clean", {}), architecture=BOTH,
+                        builders={"linux/arm64": "pi"}, delivered=second["delivered"])
+    assert target.files == {"image-0.tar.gz": b"archive"} and target.requests[0]["files"] == ["image-0.tar.gz"]
+    assert third["images"]["demo"]["app"] == {"reference": entry["reference"], "id": "sha256:new", "digest": None, "size_bytes": 200, "changed": True,
+                                              "reason": "built on pi: not here yet"}
+    assert third["removed"] == ["dockyard/demo-app:old"] and "elsewhere" not in third
+    # The next day: all is there, and nobody is asked.
+    image = dict(made_by(requests["build"])["image"], tags=[entry["reference"]])
+    again, unused = run(tmp_path, [build(recipe, platform="linux/arm64")], facts=(BUSYBOX, image), architecture=BOTH, builders={"linux/arm64": "pi"})
+    assert (again["changed"], again["remote_calls"]) == (False, 0) and "elsewhere" not in again
+
+
+def test_another_base_image_on_the_host_does_not_count_for_what_a_builder_made(tmp_path, recipe):
+    requests = {}
+
+    def keep(request):
+        requests["build"] = request
+        return made_by(request)
+
+    deliver(tmp_path, recipe, "archive", ("pull", seen(ARM_BUSYBOX)), ("build", keep), ("save", {"size_bytes": 7}), ("clean", {}))
+    image = made_by(requests["build"])["image"]
+    other = dict(BUSYBOX, digests=["busybox@sha256:" + "b" * 64])
+    again, unused = run(tmp_path, [build(recipe, platform="linux/arm64")], facts=(other, image), architecture=BOTH, builders={"linux/arm64": "pi"})
+    assert again["changed"] is False and "elsewhere" not in again
+
+
+def test_an_archive_that_was_cut_is_not_kept(tmp_path, recipe):
+    unused, unused_part, second, unused_remote = deliver(
+        tmp_path, recipe, "archive", ("pull", seen(ARM_BUSYBOX)), ("build", made_by), ("save", {"size_bytes": 8}), ("clean", {}))
+    assert second["failed"] and "7 bytes of an archive of 8" in second["msg"]
+    assert [name for unused, unused_folders, names in os.walk(tmp_path / "cache" / "archives") for name in names] == []
+
+
+def test_a_builder_without_room_for_an_archive_is_told_so(tmp_path, recipe):
+    small = dict(seen(ARM_BUSYBOX), workspace={"path": "/var/tmp/x", "free_bytes": 70 * 10**6})
+
+    def large(request):
+        answer = made_by(request)
+        answer["image"]["size_bytes"] = 10**8
+        return answer
+
+    second = deliver(tmp_path, recipe, "archive", ("pull", small), ("build", large), ("clean", {}))[2]
+    assert second["failed"] and "disk of /var/tmp on pi" in second["msg"] and "images_registry" in second["msg"]
+
+
+def test_a_host_without_room_for_an_archive_is_told_so(tmp_path, recipe):
+    second = deliver(tmp_path, recipe, "archive", ("pull", seen(ARM_BUSYBOX)), ("build", made_by), ("save", {"size_bytes": 7}), ("clean", {}))[2]
+    small = dict(seen(BUSYBOX), workspace={"path": "/var/tmp/x", "free_bytes": 1000})
+    result, remote = run(tmp_path, [build(recipe, platform="linux/arm64")], ("pull", small), ("clean", {}), architecture=BOTH, builders={"linux/arm64": "pi"},
+                         delivered=second["delivered"])
+    assert "disk of /var/tmp" in result["msg"] and "archive" in result["msg"] and remote.files == {}
+
+
+def test_a_registry_gets_one_tag_for_all_platforms(tmp_path, recipe):
+    tags, requests = set(), []
+    for platform, architecture, host in (("linux/arm64", ARM, "pi"), ("linux/amd64", ARCHITECTURE, "ec2")):
+        first = run(tmp_path, [build(recipe)], registry="r.test/x", architecture=architecture, host=host)[0]
+        part = asked(first)
+        assert (part["builder"], part["platform"], part["how"]) == (host, platform, "registry"), "without a builder a host builds for its kind"
+        push = []
+        second, remote = run(tmp_path, part["images"], ("inspect", {"images": [BUSYBOX], "platform": platform}), ("pull", seen(BUSYBOX)),
+                             ("build", lambda request: made_by(request, request["platform"].split("/")[1])),
+                             ("push", lambda request: push.append(request) or {"digest": "d", "platforms": []}),
+                             facts=None, host=host, deliver="registry", registry="r.test/x")
+        requests += remote.requests
+        assert remote.requests[1]["bases"][0]["policy"] == "always" and remote.requests[2]["published"]
+        assert push == [{"where": "demo/app", "reference": second["delivered"][0]["reference"], "platform": platform}]
+        tags.add(second["delivered"][0]["reference"])
+    assert len(tags) == 1 and tags.pop().startswith("r.test/x/demo-app:")
+
+
+def test_what_a_builder_is_asked_for_passes_the_same_checks_again(tmp_path, recipe):
+    """As the argument specification leaves them: what was not given is null."""
+    given = build(recipe, reference="dockyard/demo-app", pull=None, build={
+        "source": {"path": str(recipe.parent / "source"), "git": None, "ref": None, "subdirectory": ""}, "target": None})
+    asked_for = asked(run(tmp_path, [given], registry="r.test/x")[0])["images"]
+    assert "git" not in asked_for[0]["build"]["source"] and "pull" not in asked_for[0] and asked_for[0]["reference"] == "r.test/x/demo-app"
+    checked = ArgumentSpecValidator({"images": ARGUMENTS["images"]}).validate({"images": asked_for})
+    assert checked.error_messages == []
+    assert asked(run(tmp_path, [dict(given, reference="other.test/demo-app")], registry="r.test/x")[0])["images"][0]["reference"] == "other.test/demo-app"
+
+
+def publish(tmp_path, recipe, **options):
+    part = asked(run(tmp_path, [build(recipe)], registry="r.test/x")[0])
+    return run(tmp_path, part["images"], ("inspect", {"images": [BUSYBOX], "platform": "linux/amd64"}), ("pull", seen(BUSYBOX)),
+               ("build", lambda request: made_by(request, "amd64")), ("push", {}), facts=None, host="me", deliver="registry",
+               registry="r.test/x", **options), part
+
+
+def test_hosts_pull_what_was_pushed_and_refuse_anything_else(tmp_path, recipe):
+    (second, builder), unused = publish(tmp_path, recipe)
+    entry = second["delivered"][0]
+    image = dict(made_by(builder.requests[2], "amd64")["image"], digests=[f"r.test/x/demo-app@{DIGEST}"])
+    options = {"registry": "r.test/x", "delivered": second["delivered"]}
+    result, remote = run(tmp_path, [build(recipe)], ("pull", seen(BUSYBOX, image)), **options)
+    assert remote.requests[0]["pulls"] == [{"where": "demo/app", "reference": entry["reference"], "platform": "linux/amd64", "policy": "missing"}]
+    assert remote.requests[0]["prunes"] == [{"repository": "r.test/x/demo-app", "reference": entry["reference"], "keep": 3}]
+    assert not remote.requests[0]["workspace"]
+    assert result["images"]["demo"]["app"]["digest"] == DIGEST and result["changed"]
+    for wrong in (dict(image, architecture="arm64"), dict(image, labels={})):
+        result = run(tmp_path, [build(recipe)], ("pull", seen(BUSYBOX, wrong)), **options)[0]
+        assert result["failed"] and "which is not what me pushed" in result["msg"] and "images_registry" in result["msg"]
+
+
+def test_hosts_that_wait_for_the_same_build_do_not_build_again(tmp_path, recipe, monkeypatch):
+    (second, unused), part = publish(tmp_path, recipe)
+    # This one has waited since before the other one ended.
+    monkeypatch.setattr(action.time, "time", lambda: 1.0)
+    result, remote = run(tmp_path, part["images"], facts=None, host="other", deliver="registry", registry="r.test/x")
+    assert result["delivered"] == second["delivered"] and (result["changed"], remote.requests) == (False, [])
+
+
+def test_emulation_is_told_before_it_begins_and_in_check_mode(tmp_path, recipe):
+    images = [build(recipe, platform="linux/arm64")]
+    result, remote = run(tmp_path, images, ("pull", seen(BUSYBOX)), ("build", made_by), architecture=BOTH)
+    assert result["changed"] and len(remote.warnings) == 1 and "by emulation on linux/amd64" in remote.warnings[0] and "images_builders" in remote.warnings[0]
+    result = run(tmp_path, images, architecture=BOTH, check_mode=True)[0]
+    assert "by emulation" in result["warnings"][0]
+
+
+def test_check_mode_asks_no_builder_and_says_that_something_would_come(tmp_path, recipe):
+    result = run(tmp_path, [build(recipe)], registry="r.test/x", check_mode=True)[0]
+    assert (result["changed"], result["remote_calls"], result["predicted"]) == (True, 0, ["demo/app"])
+
+
+@pytest.mark.parametrize("options, parts", [
+    ({"builders": {"linux/z80": "pi"}}, ["images_builders", "linux/z80"]),
+    ({"builders": {"linux/arm64": ""}}, ["images_builders", "host of the inventory"]),
+    ({"registry": "dockyard"}, ["images_registry", "registry.example"]),
+    ({"deliver": "archive"}, ["the builder me (linux/amd64) for linux/arm64", "images_builders"]),
+])
+def test_builders_and_registries_that_cannot_be_meant_are_refused(tmp_path, recipe, options, parts):
+    platform = "linux/arm64" if "deliver" in options else None
+    result = run(tmp_path, [build(recipe, platform=platform)], **options)[0]
+    assert result["failed"] and result["remote_calls"] == 0 and all(part in result["msg"] for part in parts), result["msg"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.images import cli, host, plan
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.errors import ImagesError, SeveralErrors
+from ansible_collections.dockyard.fleet.plugins.module_utils.progress import Tally
 from ansible_collections.dockyard.fleet.plugins.modules import images as module
 
 OK = cli.Done(0, "", "")
@@ -228,3 +230,139 @@ def test_the_module_removes_the_workspace_after_the_last_build_also_when_it_fail
         with pytest.raises(ImagesError):
             module.Step(request(last=True, secrets={}), target, False).run("build")
     assert not os.path.exists(path)
+
+
+ARM_DIGEST, AMD_DIGEST = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+SHARED, OWN = "r.test/x/s-a:ffffffffffffffff", "r.test/x/s-a:ffffffffffffffff-arm64"
+PUSH = {"where": "s/a", "reference": SHARED, "platform": "linux/arm64"}
+
+
+def pushed():
+    return answer(dict(raw(1, [SHARED, OWN]), RepoDigests=[f"r.test/x/s-a@{ARM_DIGEST}"]))
+
+
+def test_a_push_puts_its_platform_into_the_list_and_keeps_the_others():
+    there = json.dumps({"manifests": [{"digest": AMD_DIGEST, "platform": {"os": "linux", "architecture": "amd64"}}]})
+    with scripted((["image", "tag", SHARED, OWN], OK), (["push", OWN], OK), (["image", "inspect", OWN], pushed()), (["image", "rm", OWN], OK),
+                  (["manifest", "inspect", SHARED], cli.Done(0, there, "")), (["manifest", "rm", SHARED], cli.Done(1, "", "none")),
+                  (["manifest", "create", SHARED, f"r.test/x/s-a@{AMD_DIGEST}", f"r.test/x/s-a@{ARM_DIGEST}"], OK),
+                  (["manifest", "annotate", "--os", "linux", "--arch", "amd64"], OK), (["manifest", "annotate", "--os", "linux", "--arch", "arm64"], OK),
+                  (["manifest", "push", "--purge", SHARED], cli.Done(0, "sha256:list\n", ""))) as (target, unused):
+        assert target.push(PUSH) == {"digest": "sha256:list", "platforms": ["linux/amd64", "linux/arm64"]}
+
+
+@pytest.mark.parametrize("text, parts", [
+    ("denied: requested access to the resource is denied", ["r.test takes no push without a login", "images_registry"]),
+    ("dial tcp 10.0.0.1:443: connect: connection refused", ["r.test does not answer"]),
+    ("x509: certificate signed by unknown authority", ["a certificate of r.test that the builder does not trust", "docker_engine_ca_certificates"]),
+    ("something else", ["a push of r.test/x/s-a:ffffffffffffffff-arm64 that failed: something else", "images_registry"]),
+])
+def test_a_push_that_fails_says_why_and_leaves_no_name(text, parts):
+    with scripted((["image", "tag"], OK), (["push", OWN], cli.Done(1, "", text)), (["image", "rm", OWN], OK)) as (target, unused):
+        with pytest.raises(ImagesError) as caught:
+            target.push(PUSH)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_list_that_the_registry_refuses_fails():
+    with scripted((["image", "tag"], OK), (["push", OWN], OK), (["image", "inspect", OWN], pushed()), (["image", "rm", OWN], OK),
+                  (["manifest", "inspect"], cli.Done(1, "", "no such manifest")), (["manifest", "rm"], OK), (["manifest", "create"], OK),
+                  (["manifest", "annotate"], OK), (["manifest", "push"], cli.Done(1, "", "500 internal server error"))) as (target, unused):
+        with pytest.raises(ImagesError, match="500 internal"):
+            target.push(PUSH)
+
+
+def test_what_another_builder_published_is_taken_instead_of_built(folder):
+    labels = {plan.LABEL_HASH: HASH}
+    wanted = request(published=True, platform="linux/amd64")
+    with scripted((["image", "inspect", FINAL], answer(dict(raw(1, [FINAL], labels=labels), Architecture="arm64"))),
+                  (["pull", "--quiet", "--platform", "linux/amd64", FINAL], OK),
+                  (["image", "inspect", FINAL], answer(raw(2, [FINAL], labels=labels)))) as (target, unused):
+        result = target.build(wanted, folder)
+    assert (result["built"], result["image"]["id"]) == (False, "sha256:2")
+    with scripted((["image", "inspect", FINAL], NOT_THERE), (["pull"], cli.Done(1, "", "manifest unknown")), (["buildx", "build"], OK),
+                  (["image", "inspect", TEMPORARY], answer(raw(1, [TEMPORARY]))), (["image", "tag"], OK), (["image", "rm"], OK),
+                  *listing()) as (target, unused):
+        assert target.build(wanted, folder)["built"] is True
+
+
+class Saves(Script):
+    """A docker whose save writes."""
+
+    def __call__(self, argv, timeout_s, stdin=None, environment=None):
+        if argv[1:3] == ["save", "--output"]:
+            with open(argv[3], "wb") as stream:
+                stream.write(b"image" * 1000)
+        return super().__call__(argv, timeout_s, stdin, environment)
+
+
+def test_an_archive_is_packed_into_the_file_of_the_connection_s_user(folder):
+    path = os.path.join(folder, "archive-0.tar.gz")
+    open(path, "wb").close()
+    before = os.stat(path).st_ino
+    script, tally = Saves((["save"], OK)), Tally()
+    result = host.Host(cli.Docker(script), tally).save({"where": "s/a", "reference": FINAL, "file": "archive-0.tar.gz"}, folder)
+    with gzip.open(path) as stream:
+        assert stream.read() == b"image" * 1000
+    assert result == {"size_bytes": os.path.getsize(path)} and os.stat(path).st_ino == before and not os.path.exists(f"{path}.raw")
+    assert tally.document()["totals"]["bytes"]["done"] == 5000
+
+
+def test_an_archive_that_cannot_be_made_leaves_nothing(folder):
+    with pytest.raises(ImagesError, match="no space left"):
+        host.Host(cli.Docker(Saves((["save"], cli.Done(1, "", "write: no space left on device"))))).save(
+            {"where": "s/a", "reference": FINAL, "file": "archive-0.tar.gz"}, folder)
+    assert not [name for name in os.listdir(folder) if name.startswith("archive")]
+
+
+LOAD = {"where": "s/a", "reference": FINAL, "repository": "dockyard/s-a", "content": HASH, "file": "image-0.tar.gz", "keep": 3}
+
+
+def test_an_archive_is_loaded_and_must_be_what_the_builder_made(folder):
+    good = raw(1, [FINAL], labels={plan.LABEL_HASH: HASH})
+    with scripted((["load", "--quiet", "--input"], OK), (["image", "inspect", FINAL], answer(good)), *listing(good)) as (target, script):
+        assert target.load(LOAD, folder)["image"]["id"] == "sha256:1"
+    assert script.seen[0]["argv"][-1] == f"{folder}/image-0.tar.gz"
+    with scripted((["load"], OK), (["image", "inspect", FINAL], answer(raw(1, [FINAL], labels={plan.LABEL_HASH: "other"})))) as (target, unused):
+        with pytest.raises(ImagesError, match="sha256:1 after docker load"):
+            target.load(LOAD, folder)
+    with scripted((["load"], cli.Done(1, "", "no space left on device"))) as (target, unused):
+        with pytest.raises(ImagesError, match="no space left"):
+            target.load(LOAD, folder)
+
+
+def test_older_ones_go_when_a_delivered_image_has_come(folder):
+    images = [raw(number, [f"dockyard/s-a:{number}"], labels={plan.LABEL_HASH: "x"}) for number in (1, 2)]
+    with scripted(*listing(*images), *listing(*images), (["container", "ls"], OK), (["image", "rm", "dockyard/s-a:1"], OK)) as (target, unused):
+        given = {"pulls": [], "controller": "me", "active": [], "prunes": [{"repository": "dockyard/s-a", "reference": "dockyard/s-a:2", "keep": 0}]}
+        assert target.pull(given)["pruned"] == ["dockyard/s-a:1"]
+
+
+class Told(Script):
+    """A docker that says how far it is to whoever watches."""
+
+    lines = ["#5 [1/2] FROM docker.io/library/busybox:1.37", "#5 CACHED", "#6 [2/2] RUN make"]
+
+    def __call__(self, argv, timeout_s, stdin=None, environment=None, watch=None):
+        for line in self.lines if watch else []:
+            watch(line)
+        return super().__call__(argv, timeout_s, stdin, environment)
+
+
+def test_builds_and_pulls_tell_how_far_they_are(folder):
+    script, tally = Told((["image", "inspect", FINAL], NOT_THERE), (["buildx", "build"], cli.Done(1, "", "failed"))), Tally()
+    with pytest.raises(ImagesError):
+        host.Host(cli.Docker(script), tally).build(request(), folder)
+    item = tally.document()["items"][0]
+    assert (item["name"], item["unit"], item["done"], item["total"], item["note"], item["ended"]) == ("s/a", "steps", 1, 2, "RUN make", None)
+
+    def ask(reference, platform, timeout_s, see):
+        see({"id": "a" * 12, "status": "Downloading", "progressDetail": {"current": 10, "total": 30}})
+        see({"id": "a" * 12, "status": "Pull complete"})
+
+    tally, script = Tally(), Script(*listing(), *listing())
+    wanted = [{"where": "s/a", "reference": "a:1", "platform": None, "policy": "missing"}] * 2
+    host.Host(cli.Docker(script, ask=ask), tally).pull({"pulls": wanted, "controller": "me"})
+    item = tally.document()["items"][0]
+    assert (item["name"], item["done"], item["total"], item["ended"] is not None) == ("a:1", 30, 30, True)
+    assert tally.document()["totals"]["bytes"]["items"] == 1
