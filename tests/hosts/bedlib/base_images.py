@@ -47,6 +47,7 @@ BASE_IMAGES = (
     BaseImage("python:3.11-slim-bookworm", "bookworm", "python"),
     BaseImage("pgvector/pgvector:0.8.0-pg17", "trixie", "pgvector"),
     BaseImage("nginx:1.28", "trixie", "nginx"),
+    BaseImage("node:20-trixie-slim", "trixie", "node"),
 )
 
 

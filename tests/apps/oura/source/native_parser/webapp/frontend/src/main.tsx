@@ -1,0 +1,3 @@
+import { show } from './App'
+
+void show(document.getElementById('root')!)

@@ -1,0 +1,371 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stack oura from its stand-in: arm64 programs really run under QEMU, and what is wrong with the parser is seen.
+
+On a host of its own with Docker, since building its images is most of the time; JOURNEY_KEEP=1 keeps the host and its images.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import zipfile
+
+import pytest
+import yaml
+
+from fleet import BED, CA, ROOT, Host, Run
+
+sys.path[:0] = [str(ROOT / "tests" / "apps" / "oura"), str(ROOT / "tests" / "hosts")]
+
+import make  # noqa: E402
+from bedlib import identity, settings as bed_settings  # noqa: E402
+
+NAME = "journey-oura"
+SAMPLE = ROOT / "files" / "stacks" / "oura" / "app" / "samples" / "ring.txt"
+RUN_SECONDS = 900
+PARSER, BACKEND = "oura-parser-1", "oura-backend-1"
+CHECK = "python -I -S /opt/dockyard/parse.py check"
+
+
+def parsed_bytes(text):
+    """What the stand-in's parser makes of events: a header of six bytes, and each event as a field of a protocol buffer."""
+    events = [bytes.fromhex(line.split("|")[3]) for line in text.splitlines() if line and not line.startswith("#")]
+    return make.arm64.HEADER + b"".join(b"\x12" + bytes([len(event)]) + event for event in events)
+
+
+class Oura:
+    """The host, its inventory, and the stack on it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.source = make.make(folder / "source")
+        self.host = None
+
+    def bed(self, *words):
+        done = subprocess.run([str(BED), *words], capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, f"bed {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def up(self):
+        keep = os.environ.get("JOURNEY_KEEP") == "1"
+        self.bed("up", NAME, "--with-docker", *([] if keep else ["--fresh"]))
+        document = yaml.safe_load(self.bed("inventory", NAME))
+        self.host = Host(NAME, document["all"]["hosts"][NAME]["ansible_host"])
+        document["all"]["vars"].update(
+            dockyard_stacks=["oura"], dockyard_source_oura=str(self.source), images_ca_certificate=str(CA),
+            dockyard_settings_oura={"OURA_NATIVE_DIGESTS": make.digests(), "OURA_TIMEZONE": "Europe/Berlin"})
+        self.inventory = self.folder / "inventory.yml"
+        self.inventory.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    def down(self):
+        if self.host and os.environ.get("JOURNEY_KEEP") != "1":
+            self.bed("remove", NAME)
+
+    def play(self, name, *words):
+        """One run of a playbook."""
+        argv = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), f"playbooks/{name}.yml", "-i", str(self.inventory), *words]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
+                       "DOCKYARD_REPORT_FILE": str(self.folder / "report.json")}
+        done = subprocess.run(argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=RUN_SECONDS, check=False)
+        return Run(done.returncode, done.stdout)
+
+    def deploy(self, *words, **settings):
+        """Deploy; settings replace those of the inventory."""
+        if settings:
+            words += ("-e", json.dumps({"dockyard_settings_oura": {"OURA_NATIVE_DIGESTS": make.digests(), "OURA_TIMEZONE": "Europe/Berlin", **settings}}))
+        return self.play("deploy", *words)
+
+    def act(self, action, *words):
+        """Run an action of the stack."""
+        return self.play("run", "-e", "stack=oura", "-e", f"action={action}", *words)
+
+    def sh(self, script, check=True):
+        return self.host.sh(script, check)
+
+    def inside(self, script, container=PARSER, check=True):
+        """Output of a shell script in a container, as its own user."""
+        return self.sh(f"docker exec {container} sh -c '{script}'", check)
+
+    def ask(self, path):
+        """(status, body) of a request from outside."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://{self.host.address}:8000{path}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def put(self, name, text):
+        """A file of events in the data directory, as an operator copies it there."""
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        subprocess.run([str(BED), "exec", NAME, "--", "sh", "-c", f"cat > /tmp/{name} && docker cp /tmp/{name} {PARSER}:/app/input_data/ && rm /tmp/{name}"],
+                       input=text, text=True, capture_output=True, timeout=60, check=True)
+
+    def image(self, name):
+        """The reference of an image that the stack runs."""
+        return self.sh(f"docker inspect -f '{{{{.Config.Image}}}}' oura-{name}-1")
+
+    def healthy(self):
+        states = self.sh("docker inspect -f '{{.State.Health.Status}}' " + f"{PARSER} {BACKEND}", check=False).split()
+        return states == ["healthy", "healthy"]
+
+
+@pytest.fixture(name="oura", scope="module")
+def fixture_oura(tmp_path_factory):
+    """The stack, deployed once."""
+    oura = Oura(tmp_path_factory.mktemp("oura"))
+    try:
+        oura.up()
+        oura.deploy().good()
+        oura.inside("rm -f /app/input_data/*")
+        yield oura
+    finally:
+        oura.down()
+
+
+@pytest.fixture(name="running")
+def fixture_running(oura):
+    """The stack as it was deployed; a test that leaves it otherwise fails here, not in the next one."""
+    assert oura.healthy()
+    yield oura
+    assert oura.healthy()
+
+
+def test_second_run_changes_nothing(running):
+    run = running.deploy().good()
+    assert run.changed == {NAME: 0}, run.output[-4000:]
+
+
+def test_health_is_a_parsed_sample(running):
+    """The sample went through the emulator: the size is that of our own arithmetic."""
+    log = running.sh(f"docker inspect -f '{{{{range .State.Health.Log}}}}{{{{.Output}}}}{{{{end}}}}' {PARSER}")
+    seen = running.inside("rm -f /tmp/dockyard-parsed; " + CHECK)
+    assert seen == f"ring.txt gave {len(parsed_bytes(SAMPLE.read_text()))} bytes"
+    assert "gave" in log or "parsed a sample" in log
+    assert running.inside("rm -f /tmp/dockyard-parsed", check=False) == ""
+
+
+def test_one_static_emulator_at_its_place(running):
+    for container in (PARSER, BACKEND):
+        assert running.inside("command -v qemu-aarch64", container) == "/usr/bin/qemu-aarch64"
+        assert running.inside("ls /usr/bin/qemu-*", container) == "/usr/bin/qemu-aarch64"
+        # The score of the vendor's library, called without any PATH: a guess of 50 where that does not run.
+        assert running.inside('python -c "from oura_ecore import EcoreWrapper as E; print(E().calculate_sleep_score(1, 2, 3))"', container) == "68"
+    # Static: it runs where there is nothing else.
+    running.sh(f"mkdir -p /tmp/bare && docker cp {PARSER}:/usr/bin/qemu-aarch64 /tmp/bare/ && chroot /tmp/bare /qemu-aarch64 --version; rm -r /tmp/bare")
+
+
+def test_not_root_and_closed(running):
+    for container in (PARSER, BACKEND):
+        assert running.inside("id -u", container) == "1000"
+        assert "Read-only file system" in running.inside("touch /app/x 2>&1", container, check=False)
+    assert running.inside("touch /app/input_data/x && rm /app/input_data/x && echo written") == "written"
+    assert "Read-only file system" in running.inside("touch /app/input_data/x 2>&1", BACKEND, check=False)
+    assert running.inside("date +%Z", BACKEND) in ("CET", "CEST")
+
+
+def test_parse_of_the_api(running):
+    """The operator's file through the API on the host; the backend shows what the parser wrote."""
+    text = SAMPLE.read_text()
+    running.put("ring_events.txt", text)
+    answer = json.loads(running.sh("curl -sS -X POST http://127.0.0.1:8001/parse"))
+    assert (answer["success"], answer["output_size"]) == (True, len(parsed_bytes(text))), answer
+    assert running.inside("ls /app/input_data | sort").split() == ["ring_data.pb", "ring_events.txt", "transformed_ring_events.txt"]
+    status, body = running.ask("/summary")
+    assert status == 200 and json.loads(body)["heart_rate_samples"] == text.count("|0x80|")
+    # Over the containers' own network: the parser's answer to the backend, 500 without torch and not "no such host".
+    status, body = running.ask("/dashboard/sleep-stages")
+    assert status == 200 and json.loads(body)["ml_status"] == 500 and json.loads(body)["score"] == 68
+
+
+def test_pages_are_of_the_same_origin(running):
+    status, page = running.ask("/")
+    asset = re.search(r'src="(/assets/[^"]+\.js)"', page)[1]
+    assert status == 200 and running.ask("/ring-control") == (200, page)
+    status, program = running.ask(asset)
+    assert status == 200 and "localhost" not in program and "window.location.host" in program and "/summary" in program
+    assert "0123456789abcdef0123456789abcdef" not in program, "the author's key"
+    upgrade = ("curl -sS -i -m 3 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13'"
+               " -H 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==' http://127.0.0.1:8000/ble/ws | tr -cd '[:print:]\\n'")
+    assert "101 Switching Protocols" in running.sh(upgrade, check=False)
+
+
+def test_only_the_host_reaches_the_parser(running):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with pytest.raises(urllib.error.URLError):
+        opener.open(f"http://{running.host.address}:8001/health", timeout=5)
+
+
+def test_nothing_personal_in_an_image(running):
+    """By content and by name, in all layers' result and in the histories."""
+    assert (running.source / "stored_auth_key.bin").exists()
+    for name in ("parser", "backend"):
+        image = running.image(name)
+        find = (f"grep -rlF \"{make.PERSONAL}\" / --exclude-dir=proc --exclude-dir=sys 2>/dev/null;"
+                " find / -xdev \\( -name \"*auth_key*\" -o -name \"bonded_device*\" -o -name \"*ring_events*\" -o -name \"*sync_point*\" -o -name \"*.pt\" \\)")
+        assert running.sh(f"docker run --rm --network none -u 0 --entrypoint sh {image} -c '{find}'", check=False) == ""
+        assert int(running.sh(f"docker image inspect -f '{{{{.Size}}}}' {image}")) < 500e6
+        assert "ring.s owner" not in running.sh(f"docker history --no-trunc {image}")
+
+
+def test_action_parse(running):
+    run = running.act("parse").good()
+    run.says('"status": "parsed"', f'"output_bytes": {len(parsed_bytes(SAMPLE.read_text()))}')
+    # Good data stays when another input gives nothing but a header.
+    good = running.inside("sha256sum /app/input_data/ring_data.pb")
+    lines = [line for line in SAMPLE.read_text().splitlines() if line and not line.startswith("#")]
+    running.put("ring_events.txt", "\n".join(lines[1:]) + "\n")
+    run = running.act("parse", "-e", "file=ring_events.txt")
+    assert run.code != 0 and run.failures == 1
+    run.says('"status": "header_only"', '"output_bytes": 6', "no more than a header")
+    assert running.inside("sha256sum /app/input_data/ring_data.pb") == good
+    running.put("ring_events.txt", SAMPLE.read_text())
+    running.put("other.txt", SAMPLE.read_text())
+    assert json.loads(running.inside("python /opt/dockyard/parse.py file other.txt 2>/dev/null"))["output"] == "other.pb"
+    assert "no file none.txt" in json.loads(running.inside("python /opt/dockyard/parse.py file none.txt 2>/dev/null", check=False))["message"]
+
+
+def test_action_shell_is_for_a_person(running):
+    running.act("shell").good().says("docker compose exec parser bash")
+
+
+def test_without_an_emulator_only_our_health_tells(running):
+    """The API answers 200 as if nothing were missing."""
+    running.sh("docker rm -f broken", check=False)
+    running.sh("docker run -d --name broken --read-only --tmpfs /tmp --tmpfs /app/input_data:mode=1777"
+               f" --mount type=bind,source=/dev/null,target=/usr/bin/qemu-aarch64,readonly {running.image('parser')}")
+    try:
+        deadline = time.monotonic() + 120
+        ask = 'python -c "import urllib.request as r; print(r.urlopen(\\"http://127.0.0.1:8001/health\\").read().decode())"'
+        while '"healthy"' not in running.sh(f"docker exec broken {ask} 2>/dev/null", check=False):
+            assert time.monotonic() < deadline, running.sh("docker logs broken 2>&1")
+            time.sleep(0.5)
+        verdict = running.sh(f"docker exec broken {CHECK}; echo $?", check=False).splitlines()
+        assert verdict[-1] == "1" and "qemu-aarch64 cannot be run" in verdict[0], verdict
+    finally:
+        running.sh("docker rm -f broken", check=False)
+
+
+def test_what_is_unhealthy(running):
+    """One container each, without the API: all of these are found before it is asked."""
+    data = "--tmpfs /app/input_data:mode=1777"
+    cases = {
+        # The loader is not below the prefix: the emulator itself says so and ends with 255.
+        f"--tmpfs /app/android_root/system/bin {data}": "ended with 255",
+        f"--tmpfs /app/android_root/system/lib64 {data}": "libringeventparser.so",
+        f"-e TZ=Mars/Olympus {data}": "OURA_TIMEZONE",
+        f"-e OURA_SAMPLE=mine.txt {data}": "mine.txt: the native parser ended with 1",
+        "": "cannot write to /app/input_data",
+        data: "Connection refused",
+    }
+    for options, reason in cases.items():
+        said = running.sh(f"docker run --rm --network none --read-only --tmpfs /tmp {options} {running.image('parser')} {CHECK}; echo $?", check=False)
+        assert said.splitlines()[-1] == "1" and reason in said, (options, said)
+
+
+def test_changed_native_files_are_refused(running):
+    """A parser that is not the one of the digests never gets into an image; what runs goes on."""
+    make.make(running.source, broken=True)
+    try:
+        run = running.deploy()
+        assert run.code != 0
+        given, found = make.digests().split()[0].split("="), make.digests(broken=True).split()[0].split("=")
+        run.says(f"{given[0]}: found {found[1]}; needed {given[1]}", "OURA_NATIVE_DIGESTS")
+    finally:
+        make.make(running.source)
+
+
+def test_header_only_parser_is_taken_back(running):
+    """A release whose parser runs and gives nothing but headers: not well, so the former one serves again."""
+    before = running.image("parser")
+    make.make(running.source, broken=True)
+    try:
+        run = running.deploy("-e", "stack_timeout_seconds=30", OURA_NATIVE_DIGESTS=make.digests(broken=True))
+        assert run.code != 0, run.output[-3000:]
+        run.says("oura", "parser")
+    finally:
+        make.make(running.source)
+    deadline = time.monotonic() + 120
+    while not running.healthy():
+        assert time.monotonic() < deadline, running.sh("docker ps -a")
+        time.sleep(1)
+    assert running.image("parser") == before
+    assert running.ask("/health")[0] == 200
+
+
+def test_full_without_the_models_is_refused_before_anything_is_touched(running):
+    before = running.sh("docker image ls -q --no-trunc | sort; ls -la /etc/dockyard/stacks/oura")
+    run = running.deploy(OURA_VARIANT="full")
+    assert run.code != 0
+    run.says("sleepnet_moonstone_1_1_0.pt", "digest")
+    assert running.sh("docker image ls -q --no-trunc | sort; ls -la /etc/dockyard/stacks/oura") == before
+
+
+@pytest.fixture(name="wheels")
+def fixture_wheels(tmp_path):
+    """The address of a package index with a torch that is a name only, over TLS by the bed's CA."""
+    folder = tmp_path / "torch"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "torch-2.99.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("torch/__init__.py", "")
+        wheel.writestr("torch-2.99.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: torch\nVersion: 2.99.0\n")
+        wheel.writestr("torch-2.99.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("torch-2.99.0.dist-info/RECORD", "")
+    certificate, key = identity.certificate("oura-wheels", ["wheels.test"], [bed_settings.GATEWAY])
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *unused):
+            pass
+
+    server = http.server.ThreadingHTTPServer((bed_settings.GATEWAY, 0), functools.partial(Quiet, directory=str(tmp_path)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://{bed_settings.GATEWAY}:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_full_with_models_and_back(running, wheels, tmp_path):
+    """torch from the index that the operator names, the models from his folder, verified and read-only; and back to minimal."""
+    digests = make.make_models(tmp_path / "models")
+    files = [{"name": name, "digest": digest, "required": "sleepnet" in name, "sources": [{"file": name}]} for name, digest in digests.items()]
+    files.append({"name": "whr_3_1_2.pt", "digest": None, "required": False, "sources": [{"file": "whr_3_1_2.pt"}]})
+    (tmp_path / "models.json").write_text(json.dumps({"schema": 1, "name": "oura-models", "version": 1, "files": files}), encoding="utf-8")
+    models = {"models": {"manifest": str(tmp_path / "models.json"), "folder": str(tmp_path / "models")}}
+    try:
+        run = running.deploy("-e", json.dumps({"dockyard_artifacts_oura": models}), OURA_VARIANT="full", OURA_TORCH_INDEX_URL=wheels).good()
+        run.says("whr_3_1_2.pt")
+        listed = running.inside("cd /app/decrypted_models && sha256sum *").split()
+        assert dict(zip(listed[1::2], listed[::2])) == {name: digest.partition(":")[2] for name, digest in digests.items()}
+        assert "Read-only file system" in running.inside("touch /app/decrypted_models/x 2>&1", check=False)
+        running.put("ring_events.txt", SAMPLE.read_text())
+        running.sh("curl -sS -X POST http://127.0.0.1:8001/parse")
+        assert json.loads(running.sh("curl -sS -X POST http://127.0.0.1:8001/ml/sleep-stages"))["uses_ml"] is True
+    finally:
+        running.deploy().good()
+    assert running.inside("ls /app/decrypted_models") == ""
+
+
+def test_restart_of_the_host(oura):
+    oura.bed("reboot", NAME)
+    deadline = time.monotonic() + 120
+    while not oura.healthy():
+        assert time.monotonic() < deadline, oura.sh("docker ps -a", check=False)
+        time.sleep(1)
+    assert oura.ask("/summary")[0] == 200
