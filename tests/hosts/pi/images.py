@@ -28,7 +28,11 @@ def slim(release: str) -> str:
     """debian:<release>-slim for arm64; the same options as the bed's own. Returns the local tag."""
     folder = settings.IMAGES / "slim"
     lines, sources = aptsources.source_lines(debian.mirrors(), release), aptsources.deb822(debian.mirrors(), release)
-    key = recipe.digest("slim arm64 1", lines, sources, recipe.tree(folder))
+    merged = []
+    if release == "bookworm":
+        # Born with merged /usr; else init-system-helpers pulls in usrmerge, and that all of Perl (45 MB).
+        merged = ["--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
+    key = recipe.digest("slim arm64 1", *merged, lines, sources, recipe.tree(folder))
     tag = _tag(f"debian-{release}", key)
     kept = settings.cache() / "rootfs" / f"{release}-{ARCHITECTURE}-{key}.tar"
     if docker.inspect("image", tag) is None:
@@ -38,14 +42,16 @@ def slim(release: str) -> str:
                 work = pathlib.Path(name)
                 work.chmod(0o755)
                 (work / "debian.sources").write_text(sources, encoding="utf-8")
-                argv = ["mmdebstrap", f"--arch={ARCHITECTURE}", "--variant=minbase", "--include=tzdata", "--aptopt=APT::Install-Recommends false",
+                argv = ["mmdebstrap", f"--arch={ARCHITECTURE}", "--variant=minbase", "--include=tzdata", *merged, "--aptopt=APT::Install-Recommends false",
                         f"--dpkgopt={folder / 'dpkg-slim.cfg'}",
                         '--customize-hook=rm "$1"/etc/apt/sources.list; mkdir -p "$1"/etc/apt/sources.list.d',
                         f"--customize-hook=upload {work / 'debian.sources'} /etc/apt/sources.list.d/debian.sources",
                         f"--customize-hook=copy-in {folder / 'docker-apt.conf'} /etc/apt/apt.conf.d",
                         f"--customize-hook=upload {folder / 'policy-rc.d'} /usr/sbin/policy-rc.d",
                         '--customize-hook=chmod 0755 "$1"/usr/sbin/policy-rc.d; chmod 0644 "$1"/etc/apt/sources.list.d/debian.sources'
-                        ' "$1"/etc/apt/apt.conf.d/docker-apt.conf; rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/etc/apt/apt.conf.d/99mmdebstrap']
+                        ' "$1"/etc/apt/apt.conf.d/docker-apt.conf; rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/etc/apt/apt.conf.d/99mmdebstrap'
+                        # `apt-get clean` does not know of these any more, once docker-apt.conf has turned them off.
+                        ' "$1"/var/cache/apt/*.bin']
                 shell.run_logged(shell.as_root([*argv, release, work / "root.tar", *lines]), f"mmdebstrap-{release}-{ARCHITECTURE}")
                 beside = kept.with_suffix(f".{os.getpid()}")
                 shell.run(shell.as_root(["cp", work / "root.tar", beside]))

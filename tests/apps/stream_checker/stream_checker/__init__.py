@@ -1,0 +1,6 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stand-in for the package of djpetersen/stream_checker: its interface, our code."""
+
+__version__ = "0.1.0"
