@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BED := tests/hosts/bed
+DEMO_APPS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dockyard-fleet/apps
 INVENTORY ?= inventories/demo
 STACKS ?=
 LIMIT ?=
@@ -20,7 +21,7 @@ $(VENV)/.ready: requirements.txt tests/venv
 	tests/venv $(PYTHON) $(VENV)
 
 deploy: venv ## bring up the demo fleet and deploy to it; INVENTORY=... for real hosts, STACKS=a,b, LIMIT=pi
-	@if [ "$(INVENTORY)" = inventories/demo ]; then $(BED) up demo-pi demo-ec2; fi
+	@if [ "$(INVENTORY)" = inventories/demo ]; then $(BED) up demo-pi demo-ec2 && $(BIN)/python tests/apps/oura/make.py "$(DEMO_APPS)/oura" >/dev/null; fi
 	$(BIN)/ansible-playbook playbooks/deploy.yml -i $(INVENTORY) $(if $(LIMIT),-l $(LIMIT)) $(if $(STACKS),-e dockyard_stacks=$(STACKS)) $(ARGS)
 
 lint: venv ## ansible-lint, yamllint, syntax of all Python
