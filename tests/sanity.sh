@@ -167,14 +167,14 @@ newest_python=$(echo "$available" | awk -F. '$2 >= 12' | tail -n 1)
 core=$("$bin/python" -c 'import ansible.release as r; print(r.__version__)')
 newest=
 if [ -n "$newest_python" ]; then
-    if [ -z "$(find "$newest_venv/.ready" -mtime "-$days_to_keep_newest" 2>/dev/null)" ] || [ ! -x "$newest_venv/bin/python$newest_python" ]; then
+    if [ -z "$(find "$newest_venv/.ready" -mtime "-$days_to_keep_newest" -newer requirements.txt 2>/dev/null)" ] ||
+        [ ! -x "$newest_venv/bin/python$newest_python" ]; then
         if [ ! -x "$newest_venv/bin/python$newest_python" ]; then
             rm -rf "$newest_venv"
             "$cache/pythons/python$newest_python" -m venv "$newest_venv"
         fi
-        # shellcheck disable=SC2046
-        if "$newest_venv/bin/python" -m pip install --quiet --upgrade ansible-core $(grep -xE '(pytest|jsonschema)==.*' requirements.txt) \
-            >"$cache/logs/newest-core-pip" 2>&1; then
+        mapfile -t needed < <(grep -E '^(pytest|jsonschema|boto3|moto.*|Flask|flask-cors)==' requirements.txt)
+        if "$newest_venv/bin/python" -m pip install --quiet --upgrade ansible-core "${needed[@]}" >"$cache/logs/newest-core-pip" 2>&1; then
             touch "$newest_venv/.ready"
         elif [ ! -e "$newest_venv/.ready" ]; then
             say_wrong "the newest ansible-core can't be installed" "$cache/logs/newest-core-pip" '^ERROR'

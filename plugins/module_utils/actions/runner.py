@@ -271,6 +271,7 @@ def run_bounded(argv, directory, environment, timeout_seconds, give_up, interrup
     :returns: (int exit code or None at the deadline, str stdout, str stderr, int bytes of stdout that were too many)
     :raises Interrupted: a signal ended us.
     """
+    # pylint: disable-next=ansible-bad-function  # a timer starts this file without Ansible
     with subprocess.Popen(argv, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           start_new_session=True) as process:
         out, err = _Reader(process.stdout, MAXIMUM_OUTPUT_BYTES), _Reader(process.stderr, KEPT_ERROR_BYTES, end=True)
@@ -525,6 +526,7 @@ class Stack:
     def _remove(self, container):
         """Remove a container of ``how: run``; it may not be there yet, or no more. One that somebody else removes just now is waited for."""
         for unused in range(2 * GRACE_SECONDS):
+            # pylint: disable-next=ansible-bad-function  # as above
             answer = subprocess.run([self.docker, "rm", "--force", container], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                     timeout=60, check=False)
             if b"already in progress" not in answer.stderr:

@@ -211,8 +211,8 @@ def main(argv=None):
             raise TreeError("%s: found no %s; needed the packages of Debian 12" % (" ".join(options.packages), " and no ".join(missing)))
         taken = closure(wanted, tree, options.base, triplet)
         used = lay(taken, owners, tree, options.target)
-        print("%s for %s: %d files of %d packages, %.0f MB" % (" ".join(options.packages), architecture, len(taken), len(used),
-                                                                 sum(os.path.getsize(file) for file in taken.values()) / 1e6))
+        megabytes = sum(os.path.getsize(file) for file in taken.values()) / 1e6
+        print("%s for %s: %d files of %d packages, %.0f MB" % (" ".join(options.packages), architecture, len(taken), len(used), megabytes))
     except TreeError as error:
         print("stream_checker recipe: %s" % error, file=sys.stderr)
         return 1

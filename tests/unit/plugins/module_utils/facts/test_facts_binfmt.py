@@ -78,7 +78,7 @@ def test_what_a_handler_takes():
     assert not binfmt.matches(handler(AARCH64.replace("mask ff", "mask zz")), HEADER)
     assert not binfmt.matches(handler(AARCH64.replace("magic", "extension")), HEADER)
     # without a mask all bits count; the ABI and the type differ here
-    assert not binfmt.matches(handler(AARCH64.split("mask")[0]), HEADER)
+    assert not binfmt.matches(handler(AARCH64.partition("mask")[0]), HEADER)
     assert binfmt.matches(handler("enabled\ninterpreter /x\nflags: \noffset 18\nmagic b700\n"), HEADER)
     assert not binfmt.matches(handler("enabled\ninterpreter /x\nflags: \noffset 17\nmagic b700\n"), HEADER)
 
