@@ -123,6 +123,12 @@ class Oura:
         states = self.sh("docker inspect -f '{{.State.Health.Status}}' " + f"{PARSER} {BACKEND}", check=False).split()
         return states == ["healthy", "healthy"]
 
+    def wait_healthy(self):
+        deadline = time.monotonic() + 120
+        while not self.healthy():
+            assert time.monotonic() < deadline, self.sh("docker ps -a", check=False)
+            time.sleep(1)
+
 
 @pytest.fixture(name="oura", scope="module")
 def fixture_oura(tmp_path_factory):
@@ -210,16 +216,28 @@ def test_only_the_host_reaches_the_parser(running):
         opener.open(f"http://{running.host.address}:8001/health", timeout=5)
 
 
+def assert_nothing_personal(oura, name):
+    """By content and by name, in the layers' result and in each of them, and in the history."""
+    image = oura.image(name)
+    # The recorded sample has it as text and as digits, what is parsed from it as text. No quote, for the shells in between.
+    grep = f'grep -rl -e "{make.PERSONAL.replace(chr(39), ".")}" -e {make.PERSONAL.encode().hex()} / --exclude-dir=proc --exclude-dir=sys 2>/dev/null'
+    find = 'find / -xdev \\( -name "*auth_key*" -o -name "bonded_device*" -o -name "*ring_events*" -o -name "*sync_point*" -o -name "*.pt" \\)'
+    # A file that must be found: a search that cannot run finds nothing as well.
+    control = f'echo "{make.PERSONAL.replace(chr(39), "_")}" | tr _ "\\047" > /tmp/control; touch /tmp/ring_events'
+    said = oura.sh(f"docker run --rm --network none -u 0 --entrypoint sh {image} -c '{control}; {grep}; {find}'", check=False)
+    assert said.split() == ["/tmp/control", "/tmp/ring_events"], said
+    words = '-e "ring.s owner alone" -e ' + make.PERSONAL.encode().hex() + ' -e "starts every few seconds"'
+    assert oura.sh(f"docker save {image} | grep -ao {words} | sort -u") == "starts every few seconds", "all layers, also what a later one hides"
+    assert "ring.s owner" not in oura.sh(f"docker history --no-trunc {image}")
+
+
 def test_nothing_personal_in_an_image(running):
-    """By content and by name, in all layers' result and in the histories."""
-    assert (running.source / "stored_auth_key.bin").exists()
+    assert (running.source / "stored_auth_key.bin").exists() and make.PERSONAL in (running.source / make.RECORDED).read_text()
     for name in ("parser", "backend"):
-        image = running.image(name)
-        find = (f"grep -rlF \"{make.PERSONAL}\" / --exclude-dir=proc --exclude-dir=sys 2>/dev/null;"
-                " find / -xdev \\( -name \"*auth_key*\" -o -name \"bonded_device*\" -o -name \"*ring_events*\" -o -name \"*sync_point*\" -o -name \"*.pt\" \\)")
-        assert running.sh(f"docker run --rm --network none -u 0 --entrypoint sh {image} -c '{find}'", check=False) == ""
-        assert int(running.sh(f"docker image inspect -f '{{{{.Size}}}}' {image}")) < 500e6
-        assert "ring.s owner" not in running.sh(f"docker history --no-trunc {image}")
+        assert_nothing_personal(running, name)
+        assert int(running.sh(f"docker image inspect -f '{{{{.Size}}}}' {running.image(name)}")) < 500e6
+    # Our samples suffice for this parser.
+    assert running.inside("ls /opt/dockyard").split() == ["parse.py", "samples"]
 
 
 def test_action_parse(running):
@@ -277,34 +295,54 @@ def test_what_is_unhealthy(running):
         assert said.splitlines()[-1] == "1" and reason in said, (options, said)
 
 
-def test_changed_native_files_are_refused(running):
-    """A parser that is not the one of the digests never gets into an image; what runs goes on."""
-    make.make(running.source, broken=True)
+def test_a_parser_that_is_not_accepted_or_does_not_parse_is_refused(running):
+    """Neither gets into an image; what runs goes on."""
+    before = running.image("parser")
+    make.make(running.source, "broken")
     try:
         run = running.deploy()
         assert run.code != 0
-        given, found = make.digests().split()[0].split("="), make.digests(broken=True).split()[0].split("=")
+        given, found = make.digests().split()[0].split("="), make.digests("broken").split()[0].split("=")
         run.says(f"{given[0]}: found {found[1]}; needed {given[1]}", "OURA_NATIVE_DIGESTS")
+        # Its digests are accepted now, and it gives nothing but headers.
+        run = running.deploy(OURA_NATIVE_DIGESTS=make.digests("broken"))
+        assert run.code != 0
+        run.says("ring.txt: the native parser gave 6 bytes", f"{make.RECORDED}: the native parser gave 6 bytes",
+                 "needed more than a header from one of them; set dockyard_source_oura")
     finally:
         make.make(running.source)
+    assert running.image("parser") == before
 
 
-def test_header_only_parser_is_taken_back(running):
-    """A release whose parser runs and gives nothing but headers: not well, so the former one serves again."""
-    before = running.image("parser")
-    make.make(running.source, broken=True)
+def test_a_parser_that_parses_the_recorded_sample_only(running):
+    """As the real one may turn out to be: the health asks less of our samples, and a release that is not well is taken back as always."""
+    make.make(running.source, "recorded")
+    settings = {"OURA_NATIVE_DIGESTS": make.digests("recorded")}
+    size = len(parsed_bytes(make.recorded()))
     try:
-        run = running.deploy("-e", "stack_timeout_seconds=30", OURA_NATIVE_DIGESTS=make.digests(broken=True))
+        running.deploy(**settings).good()
+        assert running.healthy()
+        before = running.image("parser")
+        assert json.loads(running.inside("cat /opt/dockyard/expected.json")) == {"made_up": "header only", "recorded_bytes": size}
+        seen = running.inside("rm -f /tmp/dockyard-parsed; " + CHECK)
+        assert seen.startswith(f"ring.txt gave 6 bytes, a header only, as in the build, where the source's own sample gave {size}"), seen
+        run = running.act("parse")
+        assert run.code != 0 and run.failures == 1
+        run.says('"status": "header_only"', "nothing was parsed here")
+        assert_nothing_personal(running, "parser")
+        # Judged by a file of the operator's it has to parse that file.
+        running.put("mine.txt", SAMPLE.read_text())
+        run = running.deploy("-e", "stack_timeout_seconds=30", OURA_SAMPLE="mine.txt", **settings)
         assert run.code != 0, run.output[-3000:]
         run.says("oura", "parser")
+        running.wait_healthy()
+        assert running.image("parser") == before and running.inside("echo $OURA_SAMPLE") == ""
+        assert running.ask("/health")[0] == 200
+        running.put("mine.txt", make.recorded())
+        assert json.loads(running.inside("python /opt/dockyard/parse.py file mine.txt 2>/dev/null"))["output_bytes"] == size
     finally:
         make.make(running.source)
-    deadline = time.monotonic() + 120
-    while not running.healthy():
-        assert time.monotonic() < deadline, running.sh("docker ps -a")
-        time.sleep(1)
-    assert running.image("parser") == before
-    assert running.ask("/health")[0] == 200
+        running.inside("rm -f /app/input_data/mine.*", check=False)
 
 
 def test_full_without_the_models_is_refused_before_anything_is_touched(running):
@@ -342,7 +380,10 @@ def fixture_wheels(tmp_path):
 
 
 def test_full_with_models_and_back(running, wheels, tmp_path):
-    """torch from the index that the operator names, the models from his folder, verified and read-only; and back to minimal."""
+    """torch from the index that the operator names, the models from his folder, verified and read-only; and back to minimal.
+
+    The release before had another parser, so the way back is also the way back to the usual one.
+    """
     digests = make.make_models(tmp_path / "models")
     files = [{"name": name, "digest": digest, "required": "sleepnet" in name, "sources": [{"file": name}]} for name, digest in digests.items()]
     files.append({"name": "whr_3_1_2.pt", "digest": None, "required": False, "sources": [{"file": "whr_3_1_2.pt"}]})
@@ -364,8 +405,5 @@ def test_full_with_models_and_back(running, wheels, tmp_path):
 
 def test_restart_of_the_host(oura):
     oura.bed("reboot", NAME)
-    deadline = time.monotonic() + 120
-    while not oura.healthy():
-        assert time.monotonic() < deadline, oura.sh("docker ps -a", check=False)
-        time.sleep(1)
+    oura.wait_healthy()
     assert oura.ask("/summary")[0] == 200

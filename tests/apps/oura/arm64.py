@@ -224,8 +224,11 @@ def printer(text: str, code: int = 0) -> bytes:
     return elf(_twice(build), message, interpreter=INTERPRETER)
 
 
-def parser(header_only: bool = False) -> bytes:
-    """The parser; a broken one gives the header alone, whatever it reads."""
+def parser(header_only: bool = False, start_length: int = 0) -> bytes:
+    """The parser; a broken one gives the header alone, whatever it reads.
+
+    With `start_length` it gives the header alone as well when the ring's start is of another length.
+    """
     data = Data()
     usage = b"Usage: parser_bridge_android <hex_events_file> [ring_time utc_millis]\n"
     no_library = b"parser: dlopen failed: library \"libringeventparser.so\" not found\n"
@@ -235,7 +238,7 @@ def parser(header_only: bool = False) -> bytes:
     room_for_input = len(data.bytes) + -len(data.bytes) % 16
     texts = data.bytes.ljust(room_for_input, b"\0")
     # registers: 19 file, 20 here in the input, 21 its end, 22 output, 23 output's begin, 24 field's length byte, 25 count of bytes of the
-    # event, 26 separators seen, 27 first event seen, 28 argv[1]
+    # event, 26 separators seen, 27 first event seen (2: its length as well), 28 argv[1]
 
     def build(address):
         asm = Assembler()
@@ -345,6 +348,17 @@ def parser(header_only: bool = False) -> bytes:
         asm.add_imm(22, 23, len(HEADER))  # as the real one: nothing but the header, and no error
         asm.branch("write")
         asm.label("not_first")
+        if start_length:
+            asm.cmp_imm(27, 2)
+            asm.branch_if("eq", "keep")
+            asm.cmp_imm(25, 1)
+            asm.branch_if("ne", "keep")
+            asm.mov_imm(27, 2)
+            asm.cmp_imm(5, start_length)
+            asm.branch_if("eq", "keep")
+            asm.add_imm(22, 23, len(HEADER))
+            asm.branch("write")
+        asm.label("keep")
         asm.store_byte_next(5, 22)
         asm.add_imm(25, 25, 1)
         asm.cmp_imm(25, 127)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import re
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def module(name, folder):
 
 
 sys.path.insert(0, str(APP))
-arrange, parse = module("arrange", RECIPE), module("parse", RECIPE)
+arrange, parse, prove = module("arrange", RECIPE), module("parse", RECIPE), module("prove", RECIPE)
 make, make_sample = module("make", APP), module("make_sample", APP)
 arm64 = make.arm64
 
@@ -59,12 +61,27 @@ def test_no_personal_file_is_in_the_context(source):
     inside = in_context(source)
     for path in make.PERSONAL_FILES:
         assert (source / path).exists() and path not in inside, path
-    for path in inside:
+    for path in set(inside) - {make.RECORDED}:
         assert make.PERSONAL not in (source / path).read_text(encoding="utf-8", errors="replace"), path
 
 
+def test_the_recorded_sample_is_there_for_the_proof_and_nowhere_else(source, tmp_path):
+    """In the context, which is mounted; not in what the images are copied from."""
+    assert make.RECORDED == prove.RECORDED and prove.RECORDED in in_context(source)
+    assert [path for path in in_context(source) if "ring_events" in path] == [prove.RECORDED]
+    for path in set(source.rglob("*")) - {source / path for path in in_context(source)}:
+        if not path.is_dir():
+            path.unlink()
+    for path in arranged(source, tmp_path / "out").rglob("*"):
+        assert not path.is_file() or make.PERSONAL not in path.read_text(encoding="utf-8", errors="replace"), path
+    # No instruction copies the context as a whole.
+    copied = re.findall(r"^(?:COPY|ADD) (?!--from=)(.*) \S+$", (RECIPE / "Dockerfile").read_text(), re.M)
+    assert copied and all(word.startswith(".dockyard/") for words in copied for word in words.split()), copied
+
+
 @pytest.mark.parametrize("path", [
-    "stored_auth_key.bin", "bonded_device.txt", "ring_events.txt", "analysis_scripts/ring_events_20260111_235116.txt",
+    "stored_auth_key.bin", "bonded_device.txt", "ring_events.txt", "analysis_scripts/ring_events_20260112_092318.txt",
+    "native_parser/analysis_scripts/ring_events_20260111_235116.txt", "analysis_scripts/notes.txt",
     "python_client_archived/oura_bond_keys.json", "python_client_archived/native_parser/input_data/ring_events.txt", "python_client/oura_ble_client.py",
     "native_parser/ring_events.txt", "native_parser/single_event.txt", "native_parser/input_data/sync_point.json", "native_parser/.env",
     "native_parser/libs/ring_events.txt", "native_parser/android_root/ring_data.pb", "native_parser/android_root/stored_auth_key.bin",
@@ -218,6 +235,107 @@ def test_judge(code, size, error, said):
     assert found is None if said is None else said in found
 
 
+@pytest.mark.parametrize("code, size, said", [(0, 6, None), (0, 5, "less than a header"), (1, 6, "ended with 1")])
+def test_judge_where_a_header_suffices(code, size, said):
+    found = parse.judge(code, size, "", header_suffices=True)
+    assert found is None if said is None else said in found
+
+
+@pytest.fixture(name="parser")
+def fixture_parser(monkeypatch, tmp_path):
+    """A parser that gives what the test says: a dict of a file's name to a size, or to an exit code in a tuple."""
+    monkeypatch.setattr(parse, "STAMP", str(tmp_path / "stamp"))
+    gives = {}
+
+    def run(command, **unused):
+        given = gives[Path(command[2]).name]
+        code, size = given if isinstance(given, tuple) else (0, given)
+        return subprocess.CompletedProcess(command, code, b"x" * size, b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return gives
+
+
+def write_expected(monkeypatch, tmp_path):
+    """As the build leaves it where our samples give a header only."""
+    monkeypatch.setattr(parse, "EXPECTED", str(tmp_path / "expected.json"))
+    (tmp_path / "expected.json").write_text('{"made_up": "header only", "recorded_bytes": 17043}')
+
+
+def test_health_asks_for_data_unless_the_build_found_a_header_only(monkeypatch, tmp_path, parser):
+    parser.update({"ring.txt": 6, "temperature.txt": 6, "mine.txt": 6})
+    with pytest.raises(parse.ParseProblem, match="ring.txt: .*no more than a header; temperature.txt: .*no more"):
+        parse.parsed_sample("")
+    write_expected(monkeypatch, tmp_path)
+    # What the operator names has to become data all the same.
+    with pytest.raises(parse.ParseProblem, match="mine.txt: .*no more than a header"):
+        parse.parsed_sample("mine.txt")
+    assert "ring.txt gave 6 bytes, a header only, as in the build, where the source's own sample gave 17043" in parse.parsed_sample("")
+
+
+@pytest.mark.parametrize("given", [(1, 0), (-11, 6), 5, 0])
+def test_health_of_a_header_still_sees_a_parser_that_fails(monkeypatch, tmp_path, parser, given):
+    write_expected(monkeypatch, tmp_path)
+    parser.update({"ring.txt": given, "temperature.txt": given})
+    with pytest.raises(parse.ParseProblem, match="ended with|less than a header"):
+        parse.parsed_sample("")
+
+
+def test_more_than_a_header_is_said_as_always(monkeypatch, tmp_path, parser):
+    write_expected(monkeypatch, tmp_path)
+    parser.update({"ring.txt": 900})
+    assert parse.parsed_sample("") == "ring.txt gave 900 bytes"
+
+
+# -- the proof in the build ------------------------------------------------------------
+
+@pytest.fixture(name="built")
+def fixture_built(monkeypatch, tmp_path, parser):
+    """(what the parser gives, the proof's command line); the context has the recorded sample."""
+    monkeypatch.setattr(prove, "parse", parse)
+    context_folder, target = tmp_path / "context", tmp_path / "proof"
+    (context_folder / "analysis_scripts").mkdir(parents=True)
+    (context_folder / prove.RECORDED).write_text(make.recorded())
+    return parser, [str(context_folder), str(target)]
+
+
+def gives(ring, temperature, recorded):
+    return {"ring.txt": ring, "temperature.txt": temperature, Path(prove.RECORDED).name: recorded}
+
+
+@pytest.mark.parametrize("sizes", [gives(900, 6, 17043), gives(6, 700, 6), gives((1, 0), 700, (1, 0))])
+def test_one_made_up_sample_suffices(built, capsys, sizes):
+    built[0].update(sizes)
+    assert prove.main(built[1]) == 0
+    assert list(Path(built[1][1]).iterdir()) == []
+    assert f"native parser: {prove.RECORDED}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sizes", [gives(6, 6, 17043), gives((-11, 0), 6, 17043)])
+def test_where_only_the_recorded_one_parses_its_size_is_written_down(built, capsys, sizes):
+    built[0].update(sizes)
+    assert prove.main(built[1]) == 0
+    (path,) = Path(built[1][1]).iterdir()
+    assert (path.name, json.loads(path.read_text())) == ("expected.json", {"made_up": "header only", "recorded_bytes": 17043})
+    assert f"{prove.RECORDED}: 17043 bytes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sizes, there, said", [
+    (gives(6, 6, 6), True, r"found ring.txt: .* 6 bytes.*; needed more than a header from one of them; set dockyard_source_oura to another checkout"),
+    (gives((1, 0), (1, 0), (1, 0)), True, r"found ring.txt: the native parser ended with 1.*set dockyard_source_oura to another checkout"),
+    (gives(6, 6, None), False, r"116.txt: not in the source; needed .*set dockyard_source_oura to the whole checkout"),
+    (gives((-11, 0), (-11, 0), 17043), True, r"found ring.txt: .* ended with -11.*116.txt: 17043 bytes; needed a made-up sample that it can at least read"),
+])
+def test_a_parser_that_cannot_be_shown_to_parse_ends_the_build(built, capsys, sizes, there, said):
+    built[0].update(sizes)
+    if not there:
+        (Path(built[1][0]) / prove.RECORDED).unlink()
+    assert prove.main(built[1]) == 1
+    assert list(Path(built[1][1]).iterdir()) == []
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and re.search(said, error), error
+
+
 @pytest.mark.parametrize("name, output", [("ring_events.txt", "ring_data.pb"), ("night.txt", "night.pb"), ("night", "night.pb")])
 def test_output_of(name, output):
     assert parse.output_of(name) == output
@@ -243,8 +361,8 @@ def events_of(name):
     text = (RECIPE / "samples" / name).read_text(encoding="utf-8")
     for line in text.splitlines():
         if not line.startswith("#"):
-            unused, tag, unused, data = line.split("|")
-            yield int(tag, 16), bytes.fromhex(data)
+            fields = line.split("|")
+            yield int(fields[1], 16), bytes.fromhex(fields[3])
 
 
 def test_samples_are_what_the_program_makes():
@@ -267,7 +385,7 @@ def test_samples_begin_with_the_rings_start_and_time_only_grows(name):
 def test_the_stand_in_is_the_same_everywhere():
     """The demo inventory has these digests written down."""
     assert make.digests() == make.digests()
-    assert make.digests() != make.digests(broken=True)
+    assert make.digests() != make.digests("broken") != make.digests("recorded") != make.digests()
     assert re.fullmatch(r"(\S+=[0-9a-f]{64} ?){3}", make.digests())
 
 
@@ -275,7 +393,8 @@ def test_programs_are_arm64_and_name_androids_loader():
     for path, content in make.programs().items():
         assert content[:5] == b"\x7fELF\x02" and struct.unpack_from("<H", content, 18)[0] == 183, path
     for path in ("parser_bridge_android", "sleep_score_minutes_ndk"):
-        kind, unused, offset, unused, unused, size = struct.unpack_from("<IIQQQQ", make.programs()[path], 64)
+        header = struct.unpack_from("<IIQQQQ", make.programs()[path], 64)
+        kind, offset, size = header[0], header[2], header[5]
         assert kind == 3 and make.programs()[path][offset:offset + size] == b"/system/bin/linker64\0"
 
 
