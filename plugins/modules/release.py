@@ -904,8 +904,12 @@ class Release:
             container = containers[0]
             detail = self._inspect(container["id"])
             state = detail.get("State", {})
+            restarts, health = detail.get("RestartCount", 0), container["health"]
+            # A container that ends and is started again is "running" for a part of each round: the moment of looking must not decide what is told.
+            loops = restarts > 1 and container["state"] == "running" and health in (None, "starting")
             text = "%s: state %s, health %s, exit code %s, restarted %s times" % (
-                service, container["state"], container["health"] or "not asked", state.get("ExitCode"), detail.get("RestartCount", 0))
+                service, "restarting" if loops else container["state"], health or "not asked",
+                "not known" if loops else state.get("ExitCode"), restarts)
             log = ((state.get("Health") or {}).get("Log") or [])[-1:]
             if log:
                 text += "\n  health check said (code %s): %s" % (log[0].get("ExitCode"), tail(log[0].get("Output", ""), 3) or "nothing")

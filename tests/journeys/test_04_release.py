@@ -35,7 +35,7 @@ def test_a_setting_that_breaks_the_stack(converged):
     host = converged.a
     run = converged.deploy("-e", '{"dockyard_env_inventory": {"app": {"WEB_WORKERS": "many"}}}', "-e", "stack_timeout_seconds=20")
     assert run.code != 0 and run.failures == 1, run.output[-6000:]
-    run.says("app: state restarting", "last log lines", "invalid int value: 'many'")
+    run.says("app: state restarting", "restarted ", "last log lines", "invalid int value: 'many'")
     host.wait_healthy()
     converged.deploy().good()
     assert host.healthy()

@@ -76,6 +76,7 @@ class Host:
         self.calls, self.argv, self.logged, self.warnings = [], [], [], []
         self.clock = Clock()
         self.sick = {}              # service -> how many looks at it say "unhealthy" (a huge number: for ever)
+        self.ill_health = "unhealthy"  # or "health: starting": what ends before its first probe
         self.crash = set()          # services that exit at once
         self.refuse = None          # callable(text of compose.yaml) -> what `config` complains about, or None
         self.log_lines = "a line of the log"
@@ -238,7 +239,7 @@ class Host:
             ill = self.sick.get(service, 0) > 0
             if ill and entry["state"] == "running":
                 self.sick[service] -= 1
-            status = {"running": "Up 2 minutes (%s)" % ("unhealthy" if ill else "healthy"), "created": "Created",
+            status = {"running": "Up 2 minutes (%s)" % (self.ill_health if ill else "healthy"), "created": "Created",
                       "exited": "Exited (1) 3 seconds ago"}[entry["state"]]
             answer.append({"Id": "%s-%d" % (service, entry.get("number", 1)), "Names": ["/shop-%s-1" % service],
                            "State": entry["state"], "Status": status, "Image": "%s:1" % service,
@@ -586,6 +587,13 @@ def test_a_failure_has_the_health_output_and_the_log_of_who_failed(host, run):
         assert text in answer["msg"], answer["msg"]
     assert "db:" not in answer["msg"]
     assert "logs web-2" in host.calls and [call for call in host.calls if call.startswith("logs")] == ["logs web-2"]
+
+
+def test_a_container_that_ends_again_and_again_is_told_so_whatever_it_does_at_the_moment_of_looking(host, run):
+    host.ill_health = "health: starting"
+    answer = bad_release(host, run)[1]
+    assert "web: state restarting, health starting, exit code not known, restarted 4 times" in answer["msg"], answer["msg"]
+    assert "state running" not in answer["msg"]
 
 
 def test_a_release_that_was_taken_back_is_not_tried_again_unasked(host, run):
