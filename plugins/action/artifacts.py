@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.dockyard.fleet.plugins.module_utils.artifacts import errors
 from ansible_collections.dockyard.fleet.plugins.module_utils.artifacts.errors import ArtifactsError, printable, problem, refuse
 from ansible_collections.dockyard.fleet.plugins.plugin_utils import progress
-from ansible_collections.dockyard.fleet.plugins.plugin_utils.artifacts import local, push, s3, wanted
+from ansible_collections.dockyard.fleet.plugins.plugin_utils.artifacts import glance, local, push, s3, wanted
 
 _MODULE = "dockyard.fleet.artifacts"
 _STORE = "/var/lib/dockyard/artifacts"
@@ -167,7 +167,8 @@ class ActionModule(ActionBase):
 
     def _bring(self, found, state):
         results, problems = [], []
-        waiting = [one for one in found if wanted.satisfied(one, self._part) is None]
+        seen = {id(one): self._glance(one) if state == "present" else self._part for one in found}
+        waiting = [one for one in found if wanted.satisfied(one, seen[id(one)]) is None]
         self._digests = local.Digests(local.cache_folder())
         self._presigner = s3.Presigner(self._options["s3"])
         if waiting and state != "inspect":
@@ -179,8 +180,16 @@ class ActionModule(ActionBase):
         if problems:
             raise ArtifactsError(problems)
         for one in found:
-            results.append((one, done[id(one)] if id(one) in done else self._from_facts(one)))
+            results.append((one, done[id(one)] if id(one) in done else self._from_facts(one, seen[id(one)])))
         return self._combined(results)
+
+    def _glance(self, one):
+        """The facts, or without them a look at this set alone. None when everything shall be read, and where only the module can tell."""
+        if self._part is not None or self._options["verify"] == "always" or any(item.get("destinations") for item in one.files):
+            return self._part
+        part = glance.look(self, self._python(), self._options["store"], one)
+        self._calls += part is not None
+        return part
 
     @staticmethod
     def _guard(work, one, problems):

@@ -13,6 +13,7 @@ import http.server
 import json
 import os
 import random
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -38,6 +39,7 @@ class Host:
     def __init__(self, folder, ssh=True):
         self.store, self.ssh, self.calls, self.warnings = str(folder / "store"), ssh, [], []
         self.transport = "ssh" if ssh else "local"
+        self.pipelining = False
 
     def execute(self, module_name, module_args, task_vars):
         assert module_name == "dockyard.fleet.artifacts" and set(module_args) <= set(module.ARGUMENTS) - FOR_THE_CONTROLLER
@@ -52,6 +54,14 @@ class Host:
 
     def get_option(self, name):
         return {"remote_user": getpass.getuser()}[name]
+
+    def command(self, command, sudoable, in_data=None):
+        if in_data is None:
+            return {"stdout": getpass.getuser() + "\n"}
+        self.calls.append("glance")
+        done = subprocess.run(["sh", "-c", command], input=in_data, capture_output=True, check=False)
+        assert sudoable and not done.stderr, done.stderr
+        return {"rc": done.returncode, "stdout": "a motd\n" + done.stdout.decode()}
 
     def put_file(self, local, remote):
         self.calls.append("put")
@@ -72,7 +82,8 @@ class Host:
         plugin._connection, plugin._execute_module = self, self.execute
         plugin._display = SimpleNamespace(warning=self.warnings.append)
         plugin._templar = SimpleNamespace(template=lambda value: value, available_variables={})
-        plugin._low_level_execute_command = lambda command, sudoable: {"stdout": getpass.getuser() + "\n"}
+        plugin._low_level_execute_command = self.command
+        plugin._is_pipelining_enabled = lambda style, wrap_async: self.pipelining
         plugin.validate_argument_spec = lambda spec: (None, dict({name: entry.get("default") for name, entry in spec.items()}, **arguments))
         action.ActionBase.run, kept = lambda self, tmp, task_vars: {}, action.ActionBase.run
         try:
@@ -187,6 +198,70 @@ def test_without_facts_one_call_tells_that_nothing_is_to_be_done(host, make):
     manifest = make.manifest(make.file("a"))
     host.bring(manifest)
     assert not host.bring(manifest)["changed"] and host.calls == ["inspect"]
+
+
+# A look at the set alone, where a module need not go by a file
+
+def test_a_glance_is_enough_where_nothing_is_due(host, make):
+    host.pipelining = True
+    manifest = make.manifest(make.file("a"), make.file("b"), make.file("extra", required=False))
+    first = host.bring(manifest)
+    assert host.calls[0] == "glance" and first["remote_calls"] == 3 and set(host.states(first).values()) == {"fetched"}
+    again = host.bring(manifest)
+    assert host.calls == ["glance"] and again["remote_calls"] == 1 and not again["changed"]
+    assert (again["path"], again["id"], set(host.states(again).values())) == (first["path"], first["id"], {"present"})
+    # Facts are as good, and cost nothing; reading all of it is the module's work.
+    assert not host.bring(manifest, facts=host.facts())["changed"] and host.calls == []
+    assert not host.bring(manifest, verify="always")["changed"] and host.calls == ["present"]
+
+
+@pytest.mark.parametrize("damage", ["touched", "removed", "cut", "no receipt", "no description", "half a receipt"])
+def test_a_glance_sees_what_the_module_sees(host, make, damage):
+    host.pipelining = True
+    manifest = make.manifest(make.file("a"), make.file("b"))
+    path = host.bring(manifest, method="copy")["path"]
+    if damage == "touched":
+        os.utime(path + "/b")
+    elif damage == "removed":
+        os.unlink(path + "/b")
+    elif damage == "cut":
+        os.truncate(path + "/b", 1)
+    elif damage == "no description":
+        os.unlink(path + ".json")
+    else:
+        with open(path + ".json", encoding="utf-8") as stream:
+            text = stream.read()
+        with open(path + ".json", "w", encoding="utf-8") as stream:
+            stream.write(text.replace('"receipt"', '"lost"') if damage == "no receipt" else text[:len(text) // 2])
+    result = host.bring(manifest, method="copy")
+    assert host.calls[0] == "glance" and len(host.calls) > 1
+    with open(path + "/b", "rb") as stream:
+        assert stream.read() == (make.folder / "b").read_bytes()
+    assert host.states(result)["b"] in ("present", "repaired")
+    assert not host.bring(manifest, method="copy")["changed"] and host.calls == ["glance"]
+
+
+def test_a_glance_does_not_let_an_older_manifest_pass(host, make):
+    host.pipelining = True
+    signer, item = Signer(), make.file("a")
+    entry = {"public_keys": [signer.public]}
+    older = signer.sign(make.manifest(item, version=1, name="older.json"))
+    assert host.bring(older, entry=entry)["changed"]
+    newer = signer.sign(make.manifest(item, version=2, name="newer.json"))
+    assert not host.bring(newer, entry=entry).get("failed")
+    assert host.facts()["artifacts"]["manifests"]["demo"]["models"]["version"] == 2
+    assert not host.bring(newer, entry=entry)["changed"] and host.calls == ["glance"]
+    refused = host.bring(older, entry=entry)
+    assert refused["failed"] and "version" in refused["msg"] and host.calls[0] == "glance"
+
+
+def test_a_host_that_answers_a_glance_with_nothing_is_asked_by_the_module(host, make, monkeypatch):
+    host.pipelining = True
+    manifest = make.manifest(make.file("a"))
+    host.bring(manifest)
+    for answer in ({"rc": 127, "stdout": ""}, {"rc": 0, "stdout": "banner"}, {"rc": 0, "stdout": "dockyard-artifacts-glance {"}):
+        monkeypatch.setattr(Host, "command", lambda self, command, sudoable, in_data=None, answer=answer: answer if in_data else {"stdout": getpass.getuser()})
+        assert not host.bring(manifest)["changed"] and host.calls == ["inspect"]
 
 
 def test_only_what_is_missing_is_sent(host, make, monkeypatch):
