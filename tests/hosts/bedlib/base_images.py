@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from . import docker, images, registry, settings, shell
+from . import docker, images, machine_python, registry, settings, shell
 
 OFFICIAL_REGISTRY = "registry-1.docker.io"
 PROBE_SECONDS = 3
@@ -24,11 +24,15 @@ PROBE_SECONDS = 3
 
 @dataclass(frozen=True)
 class BaseImage:
-    """`name` is the official one; `recipe` a folder of images/, or None when it is the slim Debian itself."""
+    """`name` is the official one; `recipe` a folder of images/, or None when it is the slim Debian itself.
+
+    `python`: the version of Python that no Debian has and the machine has to lend; such a stand-in is for the machine's own architecture.
+    """
 
     name: str
     release: str
     recipe: str | None
+    python: str | None = None
 
     @property
     def repository(self) -> str:
@@ -45,9 +49,14 @@ BASE_IMAGES = (
     BaseImage("debian:bookworm-slim", "bookworm", None),
     BaseImage("busybox:1.37", "trixie", "busybox"),
     BaseImage("python:3.11-slim-bookworm", "bookworm", "python"),
+    BaseImage("python:3.12-slim-trixie", "trixie", "python-machine", python="3.12"),
     BaseImage("pgvector/pgvector:0.8.0-pg17", "trixie", "pgvector"),
     BaseImage("nginx:1.28", "trixie", "nginx"),
     BaseImage("node:20-trixie-slim", "trixie", "node"),
+    BaseImage("mongo:7.0.16", "trixie", "mongo"),
+    BaseImage("qdrant/qdrant:v1.12.5", "trixie", "qdrant"),
+    BaseImage("stain/jena-fuseki:5.1.0", "trixie", "fuseki"),
+    BaseImage("cloudflare/cloudflared:2025.11.1", "trixie", "cloudflared"),
 )
 
 
@@ -74,7 +83,23 @@ def local(image: BaseImage, official: bool) -> str:
             shell.run_logged(["docker", "pull", "--quiet", image.name], f"pull-{image.recipe or image.release}")
         return image.name
     base = images.slim(image.release).tag
+    if image.python:
+        found = machine_python.find(image.python)
+        if found is None:
+            raise shell.BedError(lacking(image))
+        return machine_python.image(found, image.python, image.recipe, base, settings.IMAGES / image.recipe).tag
     return images.layer(image.recipe, base, settings.IMAGES / image.recipe).tag if image.recipe else base
+
+
+def lacking(image: BaseImage) -> str:
+    """Why a stand-in of the machine's own Python can't be made."""
+    return (f"{image.name}: not made, this machine has no Python {image.python} of its own folder (looked for python{image.python} on PATH, "
+            f"pyenv's and uv's) and Debian has none; install one (`pyenv install {image.python}`, `uv python install {image.python}`)")
+
+
+def obtainable(image: BaseImage, official: bool) -> bool:
+    """Whether this machine can have the image at all."""
+    return official or not image.python or machine_python.find(image.python) is not None
 
 
 def ensure(quiet: bool = False) -> None:
@@ -85,6 +110,10 @@ def ensure(quiet: bool = False) -> None:
     architecture = shell.run(["docker", "version", "--format", "{{.Server.Arch}}"]).stdout.strip()
 
     def one(image: BaseImage) -> None:
+        if not obtainable(image, official):
+            if not quiet:
+                print(lacking(image), flush=True)
+            return
         begun = time.monotonic()
         reference = local(image, official)
         with shell.locked(f"publish-{image.name}"):

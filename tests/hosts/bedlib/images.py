@@ -50,7 +50,7 @@ def slim(release: str) -> Image:
             _bootstrap(release, lines, sources, folder, kept)
         docker.docker("import", "--change", 'CMD ["bash"]', "--change", f"LABEL {settings.LABEL}=1", kept, tag)
 
-    return _once(tag, make)
+    return once(tag, make)
 
 
 def bootstrap_options(release: str, folder, sources) -> list:
@@ -92,7 +92,7 @@ def layer(name: str, base: str, folder: Path, args=None) -> Image:
     """An image built from the recipe in `folder` on top of the image `base`."""
     identity = recipe.digest(name, base, sorted((args or {}).items()), recipe.tree(folder))
     tag = f"{settings.REPOSITORY}/{name}:{identity}"
-    return _once(tag, lambda: docker.build(tag, folder, base=base, args=args, label=identity))
+    return once(tag, lambda: docker.build(tag, folder, base=base, args=args, label=identity))
 
 
 def host(release: str, shape: str, with_docker: bool) -> Image:
@@ -108,7 +108,7 @@ def host(release: str, shape: str, with_docker: bool) -> Image:
     return Image(steps[-1].tag, any(step.built for step in steps), time.monotonic() - started)
 
 
-def _once(tag: str, make) -> Image:
+def once(tag: str, make) -> Image:
     if docker.inspect("image", tag) is not None:
         return Image(tag, False)
     with shell.locked(f"image-{tag.split(':')[0]}"):

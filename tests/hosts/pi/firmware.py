@@ -23,6 +23,9 @@ FIRMWARE_WORDS = ("vc_mem.mem_base=0x3ec00000", "vc_mem.mem_size=0x40000000")
 SERIAL = "ttyAMA0"  # what `serial0` of cmdline.txt means on QEMU's machine
 PORTS = {2223: 22, 18080: 18080, 18443: 18443}  # this machine's loopback -> the guest; a stack on 18443 is asked under one URL from both
 CPUS, MEMORY_MB = 2, 4096
+# A serial port of the machine is at the other end of this port, where a Bluetooth controller may listen (tests/stand_ins/bluetooth); as on a
+# real Pi, whose controller is at a serial port too.
+BLUETOOTH_PORT = 6001
 
 
 def kernel_line(text: str) -> str:
@@ -65,6 +68,7 @@ def qemu_argv(line: str) -> list[str]:
         "-drive", "file=boot.fat,if=none,id=boot,format=raw,cache=unsafe", "-device", "virtio-blk-pci,drive=boot",
         "-netdev", f"user,id=net,ipv6=off{forwards}", "-device", "virtio-net-pci,netdev=net,romfile=",
         "-device", "virtio-rng-pci",
+        "-chardev", f"socket,id=bt,host=127.0.0.1,port={BLUETOOTH_PORT},reconnect=1", "-device", "pci-serial,chardev=bt",
     ]
 
 

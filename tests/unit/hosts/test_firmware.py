@@ -44,3 +44,11 @@ def test_no_first_line_is_no_boot(text):
 
 def test_nothing_runs_in_a_folder_that_is_not_there(tmp_path):
     assert firmware.running(tmp_path / "absent") == 0
+
+
+def test_the_bluetooth_chip_may_come_later_and_is_where_the_journey_puts_it():
+    argv = firmware.qemu_argv("x")
+    chip = next(word for word in argv if word.startswith("socket,id=bt,"))
+    assert "reconnect=" in chip and "server" not in chip
+    journey = (pathlib.Path(__file__).resolve().parents[2] / "pi" / "run").read_text(encoding="utf-8")
+    assert f"port={firmware.BLUETOOTH_PORT}," in chip and f"BLUETOOTH_PORT = {firmware.BLUETOOTH_PORT} " in journey
