@@ -14,7 +14,7 @@ import time
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.dockyard.fleet.plugins.module_utils.images import context, dockerfile, ignore, places, plan, sources
+from ansible_collections.dockyard.fleet.plugins.module_utils.images import context, dockerfile, gate, ignore, places, plan, sources
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.arguments import ARGUMENTS
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.errors import ImagesError, SeveralErrors
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.references import parse_reference
@@ -289,6 +289,7 @@ class ActionModule(ActionBase):
     def _bring(self, options):
         facts = options["facts"] or {}
         cache = os.path.expanduser(options["source_cache"] or sources.default_cache())
+        scanner = {} if options["deliver"] else gate.read_settings(options["scanner"], gate.today())
         items = self._read(options, cache)
         images, native = facts.get("images"), (facts.get("architecture") or {}).get("docker_platform")
         if images is None or not native:
@@ -313,8 +314,40 @@ class ActionModule(ActionBase):
                 builds.append(item)
         waiting = self._elsewhere(elsewhere)
         if self._task.check_mode or not (pulls or builds or arrivals):
-            return dict(self._predict(items, before, set(map(id, pulls)), set(map(id, elsewhere))), **waiting)
-        return dict(self._change(items, pulls, builds, arrivals, before, options, facts, cache), **waiting)
+            result = self._predict(items, before, set(map(id, pulls)), set(map(id, elsewhere)))
+        else:
+            result = self._change(items, pulls, builds, arrivals, before, options, facts, cache)
+        # What other hosts build has yet to come; the call that brings it has all images.
+        if scanner and (self._task.check_mode or not elsewhere):
+            self._gate(result, scanner, options, cache)
+        return dict(result, **waiting)
+
+    def _gate(self, result, scanner, options, cache):
+        """Have the host's images scanned, and refuse what is found in them. Raises SeveralErrors."""
+        images, missing = {}, []
+        for stack, entries in sorted(result["images"].items()):
+            for name, entry in sorted(entries.items()):
+                where = f"{stack}/{name}"
+                if not entry["id"] or (self._task.check_mode and entry["changed"]):
+                    missing.append(where)
+                    continue
+                known = images.setdefault(entry["id"], {"where": where, "id": entry["id"], "reference": entry["reference"], "size_bytes": entry["size_bytes"]})
+                known["where"] = where if known["where"] == where else f"{known['where']}, {where}"
+        wanted = {key: value for key, value in scanner.items() if key != "exceptions"}
+        with self._token(cache) as run:
+            seen = self._step("scan", dict(run, scanner=wanted, images=list(images.values()), timeout_s=options["build_timeout_seconds"]))
+        verdict = gate.judge(seen["scans"], scanner, gate.today())
+        waiting = missing + seen["waiting"]
+        notes = verdict.notes + ([f"not scanned in check mode: {', '.join(waiting)}"] if waiting else [])
+        if verdict.blocking:
+            # What is told by a failure is the failure; an exception that is not used is of use to know beside it.
+            for note in notes:
+                self._display.warning(note)
+            raise SeveralErrors(verdict.blocking, gate.SHOWN)
+        result["scan"] = {"tool": scanner["tool"], "database": seen["database"], "scanned": seen["scanned"], "waiting": waiting,
+                          "accepted": verdict.accepted, "counts": {scan["where"]: scan["counts"] for scan in seen["scans"]}}
+        if notes:
+            result["warnings"] = result.get("warnings", []) + notes
 
     @staticmethod
     def _elsewhere(items):
@@ -379,8 +412,9 @@ class ActionModule(ActionBase):
 
     def _predict(self, items, inventory, pulls, elsewhere=()):
         """The result when nothing is to be done, or in check mode."""
-        images, changed, predicted, notes = {}, False, [], []
-        for item in items:
+        images, predicted, notes = {}, [], []
+
+        def one(item):
             if isinstance(item, PullItem):
                 decision = plan.decide_pull(item.text, item.policy, item.platform, inventory)
                 entry = self._entry(item, item.text, decision.image, id(item) in pulls, decision.reason)
@@ -392,9 +426,11 @@ class ActionModule(ActionBase):
                 # A builder's part is done by another task; this one has changed nothing.
                 changes = decision.action != "none" and (id(item) not in elsewhere or self._task.check_mode)
                 entry = self._entry(item, reference, decision.image, changes, decision.reason)
-                notes += self._notes(item) if entry["changed"] else []
+                notes.extend(self._notes(item) if entry["changed"] else [])
             images.setdefault(item.stack, {})[item.name] = entry
-            changed = changed or entry["changed"]
+
+        self._each(items, one)
+        changed = any(entry["changed"] for stack in images.values() for entry in stack.values())
         result = {"changed": changed, "images": images, "removed": []}
         if predicted:
             result["predicted"] = predicted
@@ -405,11 +441,11 @@ class ActionModule(ActionBase):
         emulated = [places.cost_note(item.where, item.wanted, item.own)] if item.place.emulated and not item.away else []
         return item.notes + emulated
 
-    @staticmethod
-    def _entry(item, reference, image, changed, reason):
+    def _entry(self, item, reference, image, changed, reason):
         image = image or {}
-        if image and not changed:
-            plan.check_budget(item.where, reference, image.get("size_bytes") or 0, item.budget)
+        # In check mode a new image has yet to come; what is told is of the old one.
+        if image and not (changed and self._task.check_mode):
+            plan.check_budget(item.where, reference, image.get("size_bytes") or 0, item.budget, isinstance(item, PullItem))
         digest = plan.repo_digest(image, parse_reference(reference)) if image else None
         return {"reference": reference, "id": image.get("id"), "digest": digest, "size_bytes": image.get("size_bytes"), "changed": changed, "reason": reason}
 
@@ -573,7 +609,6 @@ class ActionModule(ActionBase):
             if isinstance(item, PullItem):
                 image, old = after.find(item.text), before.find(item.text)
                 changed = id(item) in waiting and (old or {}).get("id") != (image or {}).get("id")
-                plan.check_budget(item.where, item.text, (image or {}).get("size_bytes") or 0, item.budget)
                 entry = self._entry(item, item.text, image, changed, "pulled" if changed else "present")
             elif id(item) in built:
                 decision, done = built[id(item)]

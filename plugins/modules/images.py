@@ -34,9 +34,9 @@ options:
     description:
       - V(present) is for playbooks.
       - V(inspect) returns the host's images.
-      - V(pull), V(build), V(push), V(save), V(load) and V(clean) are the steps that the controller half asks for with O(request).
+      - V(pull), V(build), V(push), V(save), V(load), V(scan) and V(clean) are the steps that the controller half asks for with O(request).
     type: str
-    choices: [present, inspect, pull, build, push, save, load, clean]
+    choices: [present, inspect, pull, build, push, save, load, scan, clean]
     default: present
   images:
     description: The wanted images.
@@ -171,6 +171,16 @@ options:
     type: list
     elements: dict
     default: []
+  scanner:
+    description:
+      - The gate for vulnerabilities. After all images are there they are scanned on the host; the task fails when there is a finding of
+        C(severity) or above that no exception covers. Empty means no gate.
+      - Keys are C(tool) (C(trivy) or C(grype)), one of C(image) (of the scanner) and C(binary) (on the host), C(database) (folder on the host),
+        C(severity) (default C(high)), C(fixed_only) (default C(false); findings without a fixed version don't count) and
+        C(exceptions), each C({id, package, reason, expires}) where C(package) may be left out. Another key is refused.
+      - What was found is kept on the host for each image and database, so that nothing is scanned twice.
+    type: dict
+    default: {}
   source_cache:
     description: Folder on the controller for clones and digests. Default is C(${XDG_CACHE_HOME:-~/.cache}/dockyard-fleet/sources).
     type: str
@@ -207,6 +217,20 @@ EXAMPLES = r"""
           secrets: [ca]
         budget_bytes: 500000000
   register: images_result
+
+- name: Bring the images, and refuse findings of severity high or above
+  dockyard.fleet.images:
+    images: "{{ plan.images }}"
+    scanner:
+      tool: trivy
+      image: aquasec/trivy:0.58.1
+      database: /var/lib/trivy
+      severity: high
+      exceptions:
+        - id: CVE-2026-1234
+          package: libexpat1
+          reason: no XML comes from outside
+          expires: 2027-01-31
 
 - name: Say where the application's image is
   ansible.builtin.debug:
@@ -290,6 +314,38 @@ image:
   description: The built image.
   returned: O(state=build) or O(state=load)
   type: dict
+scan:
+  description:
+    - What the gate found. C(scanned) was scanned now, C(waiting) is not scanned (in check mode), C(accepted) are the findings
+      that an exception covers, C(counts) has the findings of each image by severity.
+  returned: when O(scanner) is set
+  type: dict
+  sample:
+    tool: trivy
+    database: "2026-11-20T06:12:51Z"
+    scanned: [inventory/app]
+    waiting: []
+    accepted: []
+    counts: {inventory/app: {high: 0, low: 12}}
+database:
+  description: When the scanner's database was made.
+  returned: O(state=scan)
+  type: str
+scans:
+  description: The findings of the wanted severity or above, each C({where, date, findings, counts, notes}).
+  returned: O(state=scan)
+  type: list
+  elements: dict
+scanned:
+  description: What was scanned now.
+  returned: O(state=scan)
+  type: list
+  elements: str
+waiting:
+  description: What was not scanned, in check mode.
+  returned: O(state=scan)
+  type: list
+  elements: str
 built:
   description: Whether it was built now.
   returned: O(state=build)
@@ -306,17 +362,21 @@ from ansible_collections.dockyard.fleet.plugins.module_utils.images.arguments im
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.cli import Docker
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.errors import ImagesError, SeveralErrors
 from ansible_collections.dockyard.fleet.plugins.module_utils.images.host import Host, Workspace
+from ansible_collections.dockyard.fleet.plugins.module_utils.images.scan import Scanner
 from ansible_collections.dockyard.fleet.plugins.module_utils.progress import open_reporter
 
 
 class Step:
     """One step that the controller half asked for."""
 
-    def __init__(self, request: dict, host: Host, check_mode: bool) -> None:
-        self._request, self._host, self._check_mode = request, host, check_mode
+    def __init__(self, request: dict, host: Host, check_mode: bool, scanner=Scanner) -> None:
+        self._request, self._host, self._check_mode, self._scanner = request, host, check_mode, scanner
 
     def run(self, state: str) -> dict:
         """The step's result. Check mode only looks."""
+        if state == "scan":
+            # In check mode it looks at what is known.
+            return dict(changed=False, **self._scanner(self._host.docker, dict(self._request, look_only=self._check_mode), self._host.reporter).scan())
         if state == "inspect" or self._check_mode:
             return dict(changed=False, **self._host.inspect())
         return getattr(self, state)()
@@ -364,7 +424,8 @@ def main() -> None:
         module.fail_json(msg="dockyard.fleet.images needs its controller half: call it as a task of a playbook, by its full name")
     try:
         # Without a follower Docker is asked to be quiet, as it is cheaper.
-        reporter = open_reporter(module.params["progress"], "images") if state in ("pull", "build", "push", "save") and module.params["progress"] else None
+        followed = module.params["progress"] and state in ("pull", "build", "push", "save", "scan")
+        reporter = open_reporter(module.params["progress"], "images") if followed else None
         try:
             result = Step(module.params["request"], Host(Docker(), reporter), module.check_mode).run(state)
         finally:

@@ -25,7 +25,7 @@ _BUILD = dict(
 _PULL = dict(type="dict", options=dict(image=dict(type="str", required=True), policy=dict(type="str", choices=["missing", "always"])))
 
 ARGUMENTS = dict(
-    state=dict(type="str", choices=["present", "inspect", "pull", "build", "push", "save", "load", "clean"], default="present"),
+    state=dict(type="str", choices=["present", "inspect", "pull", "build", "push", "save", "load", "scan", "clean"], default="present"),
     images=dict(
         type="list",
         elements="dict",
@@ -53,6 +53,7 @@ ARGUMENTS = dict(
     registry=dict(type="str", default=""),
     deliver=dict(type="str", choices=["", "registry", "archive"], default=""),
     delivered=dict(type="list", elements="dict", default=[]),
+    scanner=dict(type="dict", default={}),
     source_cache=dict(type="str", default=""),
     request=dict(type="dict", default={}),
     progress=dict(type="str", default="", no_log=False),

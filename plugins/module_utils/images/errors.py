@@ -24,13 +24,16 @@ class ImagesError(Exception):
 
 
 class SeveralErrors(Exception):
-    """All problems of one host in one go. ``problems`` is a list of ImagesError."""
+    """All problems of one host in one go. ``problems`` is a list of ImagesError; the text has the first ``shown`` of them (0: all)."""
 
-    def __init__(self, problems: list[ImagesError]) -> None:
-        self.problems = problems
+    def __init__(self, problems: list[ImagesError], shown: int = 0) -> None:
+        self.problems, self._shown = problems, shown or len(problems)
         super().__init__(str(self))
 
     def __str__(self) -> str:
         if len(self.problems) == 1:
             return str(self.problems[0])
-        return f"{len(self.problems)} problems:\n" + "\n".join(f"- {problem}" for problem in self.problems)
+        lines = [f"- {problem}" for problem in self.problems[:self._shown]]
+        if len(self.problems) > self._shown:
+            lines.append(f"- and {len(self.problems) - self._shown} more, all of them in the result's `problems`")
+        return f"{len(self.problems)} problems:\n" + "\n".join(lines)

@@ -116,14 +116,14 @@ class Host:
 
     def __init__(self, docker: cli.Docker, reporter=None) -> None:
         """``reporter`` is told how far pulls and builds are; without one Docker is asked to be quiet."""
-        self._docker, self._reporter = docker, reporter
+        self.docker, self.reporter = docker, reporter
 
     def images(self) -> list[dict]:
         """All images as host_facts gives them."""
-        ids = sorted(set(self._docker.must(cli.list_argv()).split()))
+        ids = sorted(set(self.docker.must(cli.list_argv()).split()))
         if not ids:
             return []
-        done = self._docker.call(cli.inspect_argv(ids))
+        done = self.docker.call(cli.inspect_argv(ids))
         # An image may be removed between the two commands; the others are still answered.
         try:
             return [cli.image_facts(raw) for raw in json.loads(done.out or "[]")]
@@ -133,12 +133,12 @@ class Host:
 
     def image(self, name: str) -> Optional[dict]:
         """One image, or null when it is not there."""
-        done = self._docker.call(cli.inspect_argv([name]))
+        done = self.docker.call(cli.inspect_argv([name]))
         return cli.image_facts(json.loads(done.out)[0]) if done.code == 0 else None
 
     def inspect(self) -> dict:
         """Images and the engine's platform."""
-        platform, unused, root = self._docker.must(cli.server_argv()).strip().partition("\t")
+        platform, unused, root = self.docker.must(cli.server_argv()).strip().partition("\t")
         return {"images": self.images(), "platform": cli.docker_platform(platform), "data_root": root}
 
     def pull(self, request: dict) -> dict:
@@ -150,22 +150,22 @@ class Host:
             if decision.action != "none":
                 wanted.setdefault((item["reference"], item.get("platform")), item)
         for reference, unused in wanted:
-            if self._reporter:
-                self._reporter.add(reference)
+            if self.reporter:
+                self.reporter.add(reference)
         for (reference, platform), item in wanted.items():
             try:
-                watch = {"watch": PullWatch(self._reporter, reference)} if self._reporter else {}
-                self._docker.pull(reference, platform, item["where"], **watch)
+                watch = {"watch": PullWatch(self.reporter, reference)} if self.reporter else {}
+                self.docker.pull(reference, platform, item["where"], **watch)
                 pulled.append(reference)
-                if self._reporter:
-                    self._reporter.done(reference)
+                if self.reporter:
+                    self.reporter.done(reference)
             except ImagesError as problem:
                 problems.append(problem)
         if problems:
             raise SeveralErrors(problems)
         stale = plan.stale_builds(inventory.images, request["controller"], request.get("active", []))
         for reference in stale:
-            self._docker.call(cli.untag_argv([reference]))
+            self.docker.call(cli.untag_argv([reference]))
         return {"images": self.images() if pulled or stale else inventory.images, "pulled": pulled,
                 "pruned": [reference for item in request.get("prunes", []) for reference in self._prune(item)]}
 
@@ -181,7 +181,7 @@ class Host:
     def _there(self, request: dict) -> Optional[dict]:
         """The image that was to be built, made by another run: here, or (``published``) by another machine for the registry."""
         for count in range(2 if request.get("published") else 1):
-            if count and self._docker.call(cli.pull_argv(request["reference"], request.get("platform")), cli.PULL_TIMEOUT_S).code != 0:
+            if count and self.docker.call(cli.pull_argv(request["reference"], request.get("platform")), cli.PULL_TIMEOUT_S).code != 0:
                 return None
             there = self.image(request["reference"])
             wanted = (request.get("platform") or "").split("/")[1:2]
@@ -193,25 +193,25 @@ class Host:
         """Push one platform's image and put it into the manifest list under the tag. Returns ``{digest, platforms}``. Raises ImagesError."""
         where, reference, platform = request["where"], request["reference"], request["platform"]
         own = places.platform_reference(reference, platform)
-        self._docker.must(cli.tag_argv(reference, own))
+        self.docker.must(cli.tag_argv(reference, own))
         try:
-            if self._reporter:
-                self._reporter.add(f"push {own}")
-            self._docker.push(own, where, PullWatch(self._reporter, f"push {own}") if self._reporter else None)
-            if self._reporter:
-                self._reporter.done(f"push {own}")
+            if self.reporter:
+                self.reporter.add(f"push {own}")
+            self.docker.push(own, where, PullWatch(self.reporter, f"push {own}") if self.reporter else None)
+            if self.reporter:
+                self.reporter.done(f"push {own}")
             image = self.image(own)
             digest = plan.repo_digest(image or {}, parse_reference(own))
         finally:
-            self._docker.call(cli.untag_argv([own]))
+            self.docker.call(cli.untag_argv([own]))
         if not digest:
             raise ImagesError(where, f"no digest of {own} after its push", "an engine that tells what it pushed", "the builder's Docker (docker_engine role)")
-        there = self._docker.call(["manifest", "inspect", reference])
+        there = self.docker.call(["manifest", "inspect", reference])
         entries = places.merge_list(there.out if there.code == 0 else None, platform, digest)
         # What an earlier list of this name left here would be added to the new one.
-        self._docker.call(["manifest", "rm", reference])
+        self.docker.call(["manifest", "rm", reference])
         for argv in places.list_argv(reference, entries):
-            done = self._docker.call(argv)
+            done = self.docker.call(argv)
             if done.code != 0:
                 raise cli.push_error(where, reference, "context deadline exceeded" if done.code is None else done.err + done.out)
         return {"digest": cli.last_line(done.out), "platforms": [entry["platform"] for entry in entries]}
@@ -219,27 +219,27 @@ class Host:
     def save(self, request: dict, folder: str) -> dict:
         """Write an image as a packed archive into the workspace. Returns ``{size_bytes}``."""
         path = os.path.join(folder, request["file"])
-        done = self._docker.call(["save", "--output", f"{path}.raw", request["reference"]], cli.PULL_TIMEOUT_S)
+        done = self.docker.call(["save", "--output", f"{path}.raw", request["reference"]], cli.PULL_TIMEOUT_S)
         try:
             if done.code != 0:
                 raise ImagesError(request["where"], f"docker save failed: {cli.last_line(done.err) or 'no answer in time'}",
                                   "space for the image's archive", f"free space in {WORK_ROOT} on the builder")
             total = os.path.getsize(f"{path}.raw")
-            if self._reporter:
-                self._reporter.add(f"pack {request['reference']}", total)
+            if self.reporter:
+                self.reporter.add(f"pack {request['reference']}", total)
             try:
                 # The file was made for the connection's user; it is filled, not replaced.
                 with open(f"{path}.raw", "rb") as source, open(path, "r+b") as raw, \
                         gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1) as packed:
                     for chunk in iter(lambda: source.read(1024 * 1024), b""):
                         packed.write(chunk)
-                        if self._reporter:
-                            self._reporter.advance(f"pack {request['reference']}", len(chunk))
+                        if self.reporter:
+                            self.reporter.advance(f"pack {request['reference']}", len(chunk))
             except OSError as problem:
                 raise ImagesError(request["where"], f"an archive that cannot be written: {problem.strerror}", "space for it",
                                   f"free space in {WORK_ROOT} on the builder") from problem
-            if self._reporter:
-                self._reporter.done(f"pack {request['reference']}")
+            if self.reporter:
+                self.reporter.done(f"pack {request['reference']}")
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{path}.raw")
@@ -247,7 +247,7 @@ class Host:
 
     def load(self, request: dict, folder: str) -> dict:
         """Take an image from an archive in the workspace. Returns ``{image, pruned}``. Raises ImagesError when it is another one."""
-        done = self._docker.call(["load", "--quiet", "--input", os.path.join(folder, request["file"])], cli.PULL_TIMEOUT_S)
+        done = self.docker.call(["load", "--quiet", "--input", os.path.join(folder, request["file"])], cli.PULL_TIMEOUT_S)
         image = self.image(request["reference"]) if done.code == 0 else None
         # Not the id: engines with another image store give the same image another one.
         if image is None or image["labels"].get(plan.LABEL_HASH) != request["content"]:
@@ -265,27 +265,27 @@ class Host:
                 contents.append(stream.read())
         buildx = request.get("buildx")
         if buildx is None:
-            buildx = self._docker.call(["buildx", "version"]).code == 0
+            buildx = self.docker.call(["buildx", "version"]).code == 0
         argv = cli.build_argv(request["temporary"], request["dockerfile"], list(request["args"]), request["labels"], secrets, request.get("target"),
                               request.get("platform"), buildx)
         watch = {}
-        if self._reporter:
-            self._reporter.add(request["where"], unit="steps")
-            watch = {"watch": BuildWatch(self._reporter, request["where"]).line}
-        done = self._docker.call(argv, request["timeout_s"], os.path.join(folder, request["context"]), cli.build_environment(request["args"]), **watch)
+        if self.reporter:
+            self.reporter.add(request["where"], unit="steps")
+            watch = {"watch": BuildWatch(self.reporter, request["where"]).line}
+        done = self.docker.call(argv, request["timeout_s"], os.path.join(folder, request["context"]), cli.build_environment(request["args"]), **watch)
         if done.code != 0:
             raise self._failure(request, cli.redact(done.err + done.out, contents), done.code is None)
-        if self._reporter:
-            self._reporter.done(request["where"])
+        if self.reporter:
+            self.reporter.done(request["where"])
         try:
             image = self.image(request["temporary"])
             if image is None:
                 raise ImagesError(request["where"], "a build that ended well but no image", "an engine that keeps what it builds",
                                   "the host's Docker (docker_engine role)")
             plan.check_budget(request["where"], request["repository"], image["size_bytes"], request.get("budget_bytes"))
-            self._docker.must(cli.tag_argv(request["temporary"], request["reference"]))
+            self.docker.must(cli.tag_argv(request["temporary"], request["reference"]))
         finally:
-            self._docker.call(cli.untag_argv([request["temporary"]]))
+            self.docker.call(cli.untag_argv([request["temporary"]]))
         return dict(image, tags=[request["reference"]])
 
     @staticmethod
@@ -312,11 +312,11 @@ class Host:
         candidates = plan.old_builds(images, request["repository"], request["reference"], used, request["keep"])
         if not candidates:
             return []
-        containers = self._docker.must(cli.containers_argv()).split()
+        containers = self.docker.must(cli.containers_argv()).split()
         if containers:
-            used = set(self._docker.call(cli.container_images_argv(containers)).out.split())
+            used = set(self.docker.call(cli.container_images_argv(containers)).out.split())
         removed = []
         for reference in plan.old_builds(images, request["repository"], request["reference"], used, request["keep"]):
-            if self._docker.call(cli.untag_argv([reference])).code == 0:
+            if self.docker.call(cli.untag_argv([reference])).code == 0:
                 removed.append(reference)
         return removed

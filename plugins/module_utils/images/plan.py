@@ -231,12 +231,13 @@ def version_of(ref: Optional[str], commit: str) -> str:
     return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
-def check_budget(where: str, reference: str, size_bytes: int, budget_bytes: Optional[int]) -> None:
+def check_budget(where: str, reference: str, size_bytes: int, budget_bytes: Optional[int], pulled: bool = False) -> None:
     """Raise ImagesError when an image is larger than its stack allows. Sizes are those of `docker image inspect`."""
     if budget_bytes and size_bytes > budget_bytes:
+        advice = "" if pulled else " (leave build tools in an earlier stage, clean package caches in the same RUN)"
         raise ImagesError(where, f"{reference} has {size_bytes / 1e6:.1f} MB, {(size_bytes - budget_bytes) / 1e6:.1f} MB over its budget",
-                          f"at most {budget_bytes / 1e6:.1f} MB (leave build tools in an earlier stage, clean package caches in the same RUN)",
-                          "budget_mb of this image in stack.yml, if the size is meant")
+                          f"at most {budget_bytes / 1e6:.1f} MB{advice}",
+                          "budget_mb of this image in stack.yml, if the size is meant" + (", or another image" if pulled else ""))
 
 
 def old_builds(images: list[dict], repository: str, current: str, used: set, keep: int) -> list[str]:

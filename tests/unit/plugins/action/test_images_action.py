@@ -261,6 +261,19 @@ def test_all_problems_come_together(tmp_path, recipe):
     assert len(result["problems"]) == 2 and result["msg"].startswith("2 problems:")
 
 
+def test_a_budget_that_was_lowered_is_noticed_for_all_that_is_there(tmp_path, recipe):
+    made = build_once(tmp_path, recipe)[0]
+    result = run(tmp_path, [build(recipe, budget_bytes=100), box(budget_bytes=50), box(name="fits", budget_bytes=100)], facts=(BUSYBOX, made))[0]
+    assert result["remote_calls"] == 0 and [problem["where"] for problem in result["problems"]] == ["demo/app", "demo/box"]
+    assert "0.0 MB over its budget" in result["msg"] and "earlier stage" in result["problems"][0]["needed"]
+    assert "earlier stage" not in result["problems"][1]["needed"] and "or another image" in result["problems"][1]["setting"]
+
+
+def test_check_mode_does_not_hold_an_old_image_against_a_new_one(tmp_path):
+    result = run(tmp_path, [box(budget_bytes=50, pull={"image": "busybox:1.37", "policy": "always"})], check_mode=True)[0]
+    assert result["changed"] and not result.get("failed")
+
+
 def test_a_run_that_lives_is_known_and_a_dead_one_forgotten(tmp_path):
     plugin = action.ActionModule.__new__(action.ActionModule)
     plugin._connection = Remote()
@@ -473,3 +486,82 @@ def test_builders_and_registries_that_cannot_be_meant_are_refused(tmp_path, reci
     platform = "linux/arm64" if "deliver" in options else None
     result = run(tmp_path, [build(recipe, platform=platform)], **options)[0]
     assert result["failed"] and result["remote_calls"] == 0 and all(part in result["msg"] for part in parts), result["msg"]
+
+
+# -- the gate for vulnerabilities ---------------------------------------------------------------------------------------------------------
+
+SCANNER = {"tool": "trivy", "binary": "trivy", "database": "/var/lib/trivy"}
+FINDING = {"id": "CVE-2026-1", "package": "libx", "installed": "1.0", "fixed": "1.1", "severity": "high", "aliases": []}
+
+
+def scanned(*findings, where="demo/box", waiting=()):
+    """The host's answer to a scan."""
+    scans = [] if waiting else [{"where": where, "findings": list(findings), "date": "2999-01-01T00:00:00Z", "notes": [], "counts": {"high": len(findings)}}]
+    return {"changed": False, "scans": scans, "scanned": [], "waiting": list(waiting), "database": "2999-01-01T00:00:00Z"}
+
+
+def accept(**change):
+    return dict(SCANNER, exceptions=[dict({"id": "CVE-2026-1", "reason": "not reachable", "expires": "2999-12-31"}, **change)])
+
+
+def test_images_are_scanned_once_they_are_there(tmp_path, recipe):
+    made = {}
+
+    def answer(request):
+        made.update(built(request)["image"])
+        return built(request)
+
+    result, remote = run(tmp_path, [build(recipe), box(), box(name="box2")], ("pull", seen(BUSYBOX)), ("build", answer), ("scan", scanned()), scanner=SCANNER)
+    request = remote.requests[2]
+    assert request["images"] == [
+        {"where": "demo/app", "id": "sha256:new", "reference": made["tags"][0], "size_bytes": 200},
+        {"where": "demo/box, demo/box2", "id": "sha256:busybox", "reference": "busybox:1.37", "size_bytes": 100}]
+    assert request["scanner"]["severity"] == "high" and "exceptions" not in request["scanner"] and request["timeout_s"] == 3600
+    assert result["scan"] == {"tool": "trivy", "database": "2999-01-01T00:00:00Z", "scanned": [], "waiting": [], "accepted": [],
+                              "counts": {"demo/box": {"high": 0}}}
+
+
+def test_a_finding_blocks_and_the_message_is_whole(tmp_path):
+    result, remote = run(tmp_path, [box()], ("scan", scanned(FINDING)), scanner=SCANNER)
+    assert result["failed"] and "images" not in result and result["problems"][0]["where"] == "demo/box"
+    assert result["msg"].startswith("demo/box: found CVE-2026-1 (high) in libx 1.0, fixed in 1.1; needed: nothing of severity high or above (trivy, database")
+    assert "set: a base image or package without it, or images_scanner.exceptions" in result["msg"] and remote.warnings == []
+
+
+def test_an_accepted_finding_lets_the_run_go_on(tmp_path):
+    result = run(tmp_path, [box()], ("scan", scanned(FINDING)), scanner=accept())[0]
+    assert not result["changed"] and result["scan"]["accepted"] == [
+        "demo/box: CVE-2026-1 (high) in libx 1.0, fixed in 1.1; accepted until 2999-12-31: not reachable"] and "warnings" not in result
+
+
+def test_an_exception_that_nothing_needs_is_told_also_when_something_else_blocks(tmp_path):
+    result = run(tmp_path, [box()], ("scan", scanned()), scanner=accept())[0]
+    assert result["warnings"] == ["images_scanner.exceptions: CVE-2026-1 covers no finding in the images of this host"]
+    result, remote = run(tmp_path, [box()], ("scan", scanned(FINDING)), scanner=accept(id="CVE-2026-2"))
+    assert result["failed"] and remote.warnings == ["images_scanner.exceptions: CVE-2026-2 covers no finding in the images of this host"]
+
+
+@pytest.mark.parametrize("scanner, parts", [
+    (accept(expires="2001-01-01"), ["images_scanner.exceptions[0] (CVE-2026-1)", "expired on 2001-01-01"]),
+    (accept(reason=""), ["found no reason"]),
+    (dict(SCANNER, databse="/x"), ["found the key databse", "database"]),
+])
+def test_wrong_settings_of_the_gate_are_refused_before_the_host_is_asked(tmp_path, scanner, parts):
+    result = run(tmp_path, [box()], facts=None, scanner=scanner)[0]
+    assert result["failed"] and result["remote_calls"] == 0 and all(part in result["msg"] for part in parts), result["msg"]
+
+
+def test_check_mode_judges_what_is_known_and_says_what_is_not(tmp_path, recipe):
+    result, remote = run(tmp_path, [build(recipe), box()], ("scan", scanned(waiting=["demo/box"])), scanner=SCANNER, check_mode=True)
+    assert [image["where"] for image in remote.requests[0]["images"]] == ["demo/box"]
+    assert result["scan"]["waiting"] == ["demo/app", "demo/box"] and "not scanned in check mode: demo/app, demo/box" in result["warnings"]
+    assert run(tmp_path, [box()], ("scan", scanned(FINDING)), scanner=SCANNER, check_mode=True)[0]["failed"]
+
+
+def test_the_gate_waits_for_what_builders_make_and_builders_have_none(tmp_path, recipe):
+    options = {"architecture": BOTH, "builders": {"linux/arm64": "pi"}}
+    assert "scan" not in run(tmp_path, [build(recipe, platform="linux/arm64"), box()], scanner=SCANNER, **options)[0]
+    part = run(tmp_path, [build(recipe, platform="linux/arm64")], **options)[0]["elsewhere"][0]
+    result = run(tmp_path, part["images"], ("pull", seen(ARM_BUSYBOX)), ("build", made_by), ("save", {"size_bytes": 7}), ("clean", {}), facts=(ARM_BUSYBOX,),
+                 host="pi", architecture=ARM, deliver="archive", scanner=SCANNER)[0]
+    assert result["delivered"] and "scan" not in result

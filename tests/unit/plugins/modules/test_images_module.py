@@ -197,6 +197,22 @@ def test_check_mode_only_looks():
         assert result == {"changed": False, "images": [], "platform": "linux/amd64", "data_root": "/var/lib/docker"}
 
 
+def test_a_scan_in_check_mode_is_told_to_look_only():
+    asked = []
+
+    class Scanner:
+        def __init__(self, docker, request, reporter):
+            asked.append((docker, request["look_only"], reporter))
+
+        def scan(self):
+            return {"scans": []}
+
+    with scripted() as (target, unused):
+        assert module.Step(request(), target, True, Scanner).run("scan") == {"changed": False, "scans": []}
+        assert module.Step(request(), target, False, Scanner).run("scan") == {"changed": False, "scans": []}
+        assert asked == [(target.docker, True, None), (target.docker, False, None)]
+
+
 def test_a_stopped_daemon_is_told_where_and_what():
     with scripted((["info"], cli.Done(1, "", "Cannot connect to the Docker daemon"))) as (target, unused):
         with pytest.raises(ImagesError, match="Cannot connect.*docker_engine"):
