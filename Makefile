@@ -39,17 +39,21 @@ molecule: venv ## the scenarios on real test hosts
 	tests/scenarios
 
 journeys: venv ## killed runs, drift, ways back and bad input on real test hosts
-	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider
+	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m "not heavy" --durations=10
+
+journeys-heavy: venv ## the stacks that build for minutes: emorobcare, strain_seer
+	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m heavy
 
 test: test-fast sanity molecule journeys ## all that CI runs
+	@echo "make test-all adds journeys-heavy (emorobcare and strain_seer built, deployed and restarted) and test-pi (the arm64 machine)"
 
 test-pi: venv ## the whole deployment on the arm64 machine
 	tests/pi/run
 
-test-all: test test-pi ## CI's tests and the arm64 machine
+test-all: test journeys-heavy test-pi ## CI's tests, the heavy journeys and the arm64 machine
 
 clean: ## remove the test hosts and the environment
 	-$(BED) remove --all
 	rm -rf $(VENV) .cache
 
-.PHONY: help venv deploy lint unit test-fast sanity molecule journeys test test-pi test-all clean
+.PHONY: help venv deploy lint unit test-fast sanity molecule journeys journeys-heavy test test-pi test-all clean

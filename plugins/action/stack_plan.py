@@ -11,11 +11,18 @@ import re
 
 import yaml
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.dockyard.fleet.plugins.module_utils.bluetooth import access
+from ansible_collections.dockyard.fleet.plugins.module_utils.images import sources
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition as definitions
-from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import envfile, plan
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import envfile, offline, plan
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.schema import validate
+from ansible_collections.dockyard.fleet.plugins.module_utils.tunnel import declared, ingress
+from ansible_collections.dockyard.fleet.plugins.module_utils.tunnel.service import PROJECT as TUNNEL_PROJECT
+from ansible_collections.dockyard.fleet.plugins.plugin_utils import development
+from ansible_collections.dockyard.fleet.plugins.plugin_utils import offline as offline_checks
 
 try:
     from ansible.template import trust_as_template
@@ -47,6 +54,21 @@ def is_git(source):
     return bool(re.match(r"^[a-z+]+://", source) or re.match(r"^[\w.-]+@[\w.-]+:", source))
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # pylint: disable=too-many-ancestors
+    """YAML with Compose's own tags."""
+
+
+def _override(loader, node):
+    """What is tagged, without its tag."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    return loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else loader.construct_scalar(node)
+
+
+_Loader.add_constructor("!reset", lambda unused, unused2: definitions.Reset())
+_Loader.add_constructor("!override", _override)
+
+
 def read_yaml(path):
     """Parsed YAML of a file, a mapping.
 
@@ -54,7 +76,7 @@ def read_yaml(path):
     """
     try:
         with open(path, encoding="utf-8") as handle:
-            document = yaml.load(handle, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            document = yaml.load(handle, Loader=_Loader)
     except OSError as error:
         raise StackProblems(["%s: %s" % (path, error.strerror)])
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -143,7 +165,9 @@ class ActionModule(ActionBase):
             problems.append(plan.problem("dockyard_stacks", "'%s' twice" % name, "each stack once", "correct dockyard_stacks"))
 
         plans, claims, architecture = [], [], facts.get("architecture") or {}
-        for name in dict.fromkeys(stacks):
+        left, ended = self._left_alone(facts, stacks)
+        warnings += ended
+        for name in dict.fromkeys(name for name in stacks if name not in left):
             try:
                 planned, found, claim = self._plan(str(name), folders, environment, facts, args.get("config_dir") or "/etc/dockyard")
             except StackProblems as error:
@@ -159,15 +183,31 @@ class ActionModule(ActionBase):
                 warnings.append("%s runs without its limits of %s: the kernel's %s cgroup controller is off "
                                 "(docker_engine_reboot: allowed lets the role turn it on)"
                                 % (name, ", ".join(planned["limits_missing"]), ", ".join(planned["limits_missing"])))
+            warnings += planned["notes"]
         problems.extend(plan.port_conflicts(claims))
-        for name in sorted(set(facts.get("releases") or {}) - set(stacks)):
-            warnings.append("%s was released here and is not in dockyard_stacks any more; it is left as it is" % name)
+        tunnel = [entry for planned in plans for entry in planned["tunnel"]]
+        problems.extend(ingress.problems_of([entry["rule"] for entry in tunnel]))
+        bluetooth = [planned["bluetooth"] for planned in plans if planned["bluetooth"]]
+        problems.extend(access.conflicts(bluetooth))
+        tunnelled = boolean(self._given("dockyard_tunnel", False), strict=False)
+        if tunnelled and environment == "offline":
+            problems.append(plan.problem("dockyard_tunnel", "a tunnel to Cloudflare in the environment offline", "nothing that needs the internet",
+                                         "set dockyard_tunnel to false, or another dockyard_environment"))
+        # The host's cloudflared is released too, by role tunnel.
+        warnings += plan.unlisted_notes(facts, stacks + ([TUNNEL_PROJECT] if tunnelled else []))
         # Env files may hold what an operator calls a secret: never shown, whatever the verbosity.
         result.update(changed=False, stacks=plans, images=[entry for planned in plans for entry in planned["images"]],
                       artifacts=[entry for planned in plans for entry in planned["artifacts"]],
-                      emulated=plan.emulated_platforms([planned["platform"] for planned in plans], architecture),
-                      problems=list(dict.fromkeys(problems)), notes=warnings, _ansible_verbose_override=True)
+                      emulated=plan.emulated_platforms([planned["platform"] for planned in plans], architecture), bluetooth=bluetooth,
+                      tunnel=tunnel,
+                      problems=list(dict.fromkeys(problems)), notes=warnings, left=left, _ansible_verbose_override=True)
         return result
+
+    def _left_alone(self, facts, stacks):
+        """Stacks that an unattended run leaves as they are, because somebody stopped them on purpose: (list of str, list of notes)."""
+        unattended = boolean(self._templar.template(self._vars.get("dockyard_unattended", False)), strict=False)
+        ended = plan.ended_stacks(facts, stacks)
+        return sorted(ended) if unattended else [], [plan.ended_note(name, entry, unattended) for name, entry in sorted(ended.items())]
 
     def _variable(self, prefix, stack, default):
         """The operator's variable ``<prefix>_<stack>``, templated."""
@@ -218,6 +258,18 @@ class ActionModule(ActionBase):
         folder, definition, compose_files, documents = load_stack(name, folders, environment)
         services = definitions.services_of(documents)
         settings, problems = plan.resolve_settings(definition, self._variable("dockyard_settings", name, {}))
+        definition, documents, profiles = definitions.active(definition, documents, settings)
+        services = definitions.services_of(documents)
+        if profiles:
+            settings["COMPOSE_PROFILES"] = ",".join(profiles)
+        bluetooth, file, found, notes = self._bluetooth(folder, definition, settings, facts)
+        problems += found
+        if file:
+            compose_files.append(file)
+            documents.append(read_yaml(os.path.join(folder, file)))
+            services = definitions.services_of(documents)
+            if bluetooth["access"] == "dbus":
+                problems += ["%s: %s" % (folder, text) for text in access.check(definition, services)]
         env, found = plan.resolve_env(definition, self._variable("dockyard_env", name, {}), services)
         problems += found
         secrets_given = self._variable("dockyard_secrets", name, {})
@@ -245,6 +297,7 @@ class ActionModule(ActionBase):
         architecture = facts.get("architecture") or {}
         platform, found = plan.platform_of(definition, self._variable("dockyard_platform", name, ""), architecture)
         problems += found
+        problems += plan.check_cpu(definition, facts, platform)
         artifacts, found = plan.artifact_entries(definition, folder, self._artifacts_given(name), settings)
         problems += found
         schedules, found = plan.schedule_entries(definition, settings)
@@ -279,10 +332,20 @@ class ActionModule(ActionBase):
 
         source = self._source(definition)
         overrides = {"images": self._variable("dockyard_images", name, {}), "build_args": self._variable("dockyard_build_args", name, {})}
+        if environment == "development":
+            overrides["build_args"] = plan.build_args_over(definition.get("development", {}).get("build_args", {}), overrides["build_args"])
         images = plan.image_entries(definition, folder, source, overrides, platform, settings)
         if platform and platform != architecture.get("docker_platform"):
             for service in services:
                 overlay.setdefault(service, {})["platform"] = platform
+        if environment == "development" and "development" in definition:
+            found_files, found = self._development(definition, images, settings)
+            files += found_files
+            problems += found
+        if environment == "offline":
+            problems += self._outside(definition, documents, contents, settings, env, images, artifacts, facts)
+        for service, keys in access.overlay(bluetooth).items():
+            overlay.setdefault(service, {}).update(keys)
         tools = sorted(definition.get("tools", []))
         address = self._address()
         planned = {
@@ -303,9 +366,63 @@ class ActionModule(ActionBase):
             "timeout_seconds": definition.get("health", {}).get("timeout_seconds", 300),
             "prove": [dict(entry, stack=name, url=self._url(entry, settings, address)) for entry in definition.get("prove", [])],
             "urls": [self._url(entry, settings, address) for entry in definition.get("urls", [])],
-            "limits_missing": missing,
+            "limits_missing": missing, "bluetooth": bluetooth, "notes": notes,
+            "tunnel": declared.entries(definition, services, definitions.top_level(documents, "networks"), settings, "%s/stacks/%s" % (config_dir, name),
+                                       str(self._vars.get("inventory_hostname") or ""), [key for key in secrets_given if secrets_given[key]]),
         }
+        if environment == "offline":
+            problems += offline.tunnel_problems(name, planned["tunnel"])
         return planned, problems, (name, definition, settings)
+
+    def _bluetooth(self, folder, definition, settings, facts):
+        """What the stack gets of Bluetooth on this host.
+
+        :returns: (dict or None, str file laid over its Compose files or None, list of str problems, list of str notes)
+        """
+        name = definition["name"]
+        variable = name.replace("-", "_")
+        wanted = plan.resolve_value(definition["bluetooth"]["access"], settings) if "bluetooth" in definition else "none"
+        uid = self._templar.template(self._vars["dockyard_bluetooth_uid_%s" % variable]) if "dockyard_bluetooth_uid_%s" % variable in self._vars else None
+        confirmed = boolean(self._given("dockyard_bluetooth_host_%s" % variable, False), strict=False)
+        entry, problems, notes = access.resolve(definition, wanted, uid, confirmed, str(self._given("dockyard_bluetooth_adapter", "auto")), facts)
+        if not entry:
+            return None, None, problems, notes
+        file = access.overlay_file(entry["access"])
+        if os.path.isfile(os.path.join(folder, file)):
+            return entry, file, problems, notes
+        if entry["access"] == "host":
+            problems.append(plan.problem("%s, bluetooth" % name, "host, and no file %s in %s" % (file, folder), "that file, which says what is opened",
+                                         "take dbus, which opens org.bluez alone"))
+        return entry, None, problems, notes
+
+    def _given(self, name, default):
+        """Another role's variable as this host has it, templated; its default when nobody set it."""
+        return self._templar.template(self._vars[name]) if name in self._vars else default
+
+    def _development(self, definition, images, settings):
+        """The source that the development overlay mounts: a directory of the host, or a copy that the release brings. Adds to ``settings``.
+
+        :returns: (list of dict files, list of str problems)
+        """
+        name = definition["name"]
+        given = self._variable("dockyard_development_source", name, "")
+        if not given:
+            return development.source_files(definition, images, os.path.expanduser(self._given("images_source_cache", "") or sources.default_cache()))
+        if not os.path.isabs(given):
+            return [], [plan.problem("dockyard_development_source_%s" % name.replace("-", "_"), repr(given), "the absolute path of a directory of the host",
+                                     "correct dockyard_development_source_%s" % name.replace("-", "_"))]
+        settings[definitions.SOURCE_VARIABLE] = given
+        return [], []
+
+    def _outside(self, definition, documents, contents, settings, env, images, artifacts, facts):
+        """Everything that this stack would ask of the internet on this host."""
+        name, allowed = definition["name"], self._given(offline.VARIABLE, [])
+        if not isinstance(allowed, list):
+            return [plan.problem(offline.VARIABLE, type(allowed).__name__, "a list of host names", "correct %s" % offline.VARIABLE)]
+        host = str(self._vars.get("inventory_hostname") or "this host")
+        problems = offline_checks.image_problems(images, facts, self._given, host, allowed)
+        problems += offline_checks.artifact_problems(artifacts, facts, self._given, allowed)
+        return problems + offline.variable_problems(definition, documents, contents, settings, env, self._variable("dockyard_env", name, {}), allowed)
 
     def _render(self, path, text, variables, problems):
         """A template of the stack's folder, rendered; the text as it is when it can't be."""
@@ -333,7 +450,7 @@ class ActionModule(ActionBase):
         port = str(outside.get(port, outside.get(int(port), port))) if port.isdigit() else port
         default = {"http": "80", "https": "443"}[entry["scheme"]]
         host = "[%s]" % address if ":" in address else address
-        return "%s://%s%s%s" % (entry["scheme"], host, "" if port == default else ":" + port, entry.get("path", "/"))
+        return "%s://%s%s%s" % (entry["scheme"], host, "" if port == default else ":" + port, definitions.path_of(entry.get("path", "/"), settings))
 
     @staticmethod
     def _revision(source, definition):

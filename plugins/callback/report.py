@@ -32,10 +32,12 @@ options:
 import json
 import os
 import tempfile
+import time
 
 from ansible.plugins.callback import CallbackBase
 
 COLUMNS = ("HOST", "STACK", "VERSION", "ENGINE", "HEALTH", "CHANGED", "URL")
+SCHEDULE_COLUMNS = ("HOST", "STACK", "SCHEDULE", "WHEN", "IS", "LAST RUN")
 
 
 def rows_of(reports, failures):
@@ -61,18 +63,48 @@ def rows_of(reports, failures):
             version = "%s #%s" % (entry.get("revision") or "-", entry["release"]) if entry.get("release") else entry.get("revision") or "-"
             urls = entry.get("urls") or ["-"]
             health = "%s %d/%d" % (well, entry["healthy"], entry["wanted"])
+            if entry.get("ended"):
+                # On purpose: that nothing runs is how it should be.
+                left = entry["ended"]["running"]
+                health = "%s, %d RUNNING" % (entry["ended"]["outcome"], len(left)) if left else entry["ended"]["outcome"]
             rows.append((host, stack, version, engine.strip(), health, "yes" if entry["changed"] else "no", urls[0]))
             rows.extend((host, stack, "", "", "", "", url) for url in urls[1:])
     return rows
 
 
-def table(rows):
+def schedule_rows(reports):
+    """The rows of the second table: one for each schedule of a host, sorted."""
+    rows = []
+    for host, report in sorted(reports.items()):
+        for stack, entry in sorted((report.get("stacks") or {}).items()):
+            for name, schedule in sorted((entry.get("schedules") or {}).items()):
+                last = schedule.get("last")
+                rows.append((host, stack, name, schedule.get("calendar") or "-", "on" if schedule.get("enabled") else "off",
+                             "%s %s" % (last["started"], "ok" if last["success"] else "FAILED") if last else "-"))
+    return rows
+
+
+def ended_notes(report):
+    """Who stopped which stack, and how it comes back: list of str."""
+    notes = []
+    for stack, entry in sorted((report.get("stacks") or {}).items()):
+        ended = entry.get("ended")
+        # A deployment has told it already, with what it does about it.
+        if ended and not any(note.startswith("%s was %s " % (stack, ended["outcome"])) for note in report.get("notes") or []):
+            when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ended["time_epoch_s"])) if ended.get("time_epoch_s") else "at an unknown time"
+            left = "; running all the same: %s (started by hand?)" % ", ".join(ended["running"]) if ended["running"] else ""
+            kept = "; its %d volumes are kept" % ended["volumes"] if ended["outcome"] == "removed" and ended.get("volumes") else ""
+            notes.append("%s was %s by %s, %s%s%s; deploy.yml brings it back" % (stack, ended["outcome"], ended.get("by") or "somebody", when, kept, left))
+    return notes
+
+
+def table(rows, columns=COLUMNS):
     """Rows as lines of aligned text, the head first.
 
     :returns: list of str.
     """
-    widths = [max(len(row[index]) for row in [COLUMNS] + rows) for index in range(len(COLUMNS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [COLUMNS] + rows]
+    widths = [max(len(row[index]) for row in [columns] + rows) for index in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [columns] + rows]
 
 
 def write_json(path, document):
@@ -131,8 +163,13 @@ class CallbackModule(CallbackBase):
         self._display.display("")
         for line in table(rows_of(reports, failed)):
             self._display.display(line)
+        schedules = schedule_rows(reports)
+        if schedules:
+            self._display.display("")
+            for line in table(schedules, SCHEDULE_COLUMNS):
+                self._display.display(line)
         for host, report in sorted(reports.items()):
-            for note in report.get("notes") or []:
+            for note in ended_notes(report) + (report.get("notes") or []):
                 self._display.display("note: %s: %s" % (host, note))
         path = self.get_option("report_file")
         if path:

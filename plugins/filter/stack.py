@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.dockyard.fleet.plugins.module_utils.release import ledger
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.definition import variable_of
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.proof import problems_of_answer, secrets_for_release, tls_is_due
 
@@ -71,10 +72,18 @@ def stack_summary(results, plans):
     return summary
 
 
-def stacks_of_facts(facts):
-    """How the stacks of a host stand by its facts alone, in the form of :func:`stack_summary`."""
+def stacks_of_facts(facts, names=None):
+    """How the stacks of a host stand by its facts alone, in the form of :func:`stack_summary`.
+
+    A stack that was stopped on purpose has ``ended`` and is well when nothing of it runs; a removed one is there while it has volumes or schedules.
+
+    :kwarg names: the stacks that are wanted, all without.
+    """
     summary = {}
     for stack, entry in ((facts.get("releases") or {}).items()):
+        if names is not None and stack not in names:
+            continue
+        volumes = sum(1 for volume in facts.get("volumes") or [] if volume.get("project") == stack)
         services, ended = {}, set()
         for container in facts.get("containers") or []:
             if container.get("project") == stack and not container.get("oneoff"):
@@ -90,12 +99,48 @@ def stacks_of_facts(facts):
         wanted = sorted(set((entry or {}).get("all_services") or ([] if tools else services)) | set(tools))
         well = [name for name in wanted if services.get(name, {}).get("health") in ("healthy", "none")
                 and (services[name]["state"] in ("running", "ready") or (name in ended and name in (entry or {}).get("jobs", [])))]
+        schedules = (facts.get("schedules") or {}).get(stack) or {}
         summary[stack] = {
             "environment": (entry or {}).get("environment"), "revision": (entry or {}).get("revision"), "urls": [], "services": services,
             "healthy": len(well), "wanted": len(wanted), "tools_only": bool(tools) and not (entry or {}).get("all_services"), "changed": False,
-            "limits_missing": [], "changed_services": {}, "release": (entry or {}).get("number"),
+            "limits_missing": [], "changed_services": {}, "release": (entry or {}).get("number"), "schedules": schedules,
         }
+        if ledger.is_ended(entry):
+            running = sorted(name for name, service in services.items() if service["state"] in ("running", "restarting", "paused"))
+            summary[stack]["ended"] = {"outcome": entry["outcome"], "by": entry.get("by"), "time_epoch_s": entry.get("time_epoch_s"),
+                                       "running": running, "volumes": volumes}
+            if entry["outcome"] == ledger.REMOVED and not (running or volumes or schedules):
+                del summary[stack]
     return summary
+
+
+def _known(facts):
+    """The stacks of which a host has anything, sorted."""
+    return sorted(set(facts.get("releases") or {}) | set(facts.get("stacks") or {}) | set(facts.get("schedules") or {}))
+
+
+def stacks_to_stop(facts, asked, listed, all_facts=None):
+    """The stacks of a host that playbooks/stop.yml is asked to stop.
+
+    :arg asked: names with commas, ``all``, or ``unlisted`` (those that are not in ``listed`` any more).
+    :arg listed: ``dockyard_stacks`` of the host, a list or names with commas.
+    :kwarg all_facts: the facts of all hosts of the run; a name that none of them has is refused.
+    """
+    known = _known(facts)
+    everywhere = sorted(set(name for other in all_facts or [facts] for name in _known(other)))
+    names = [name.strip() for name in str(asked or "").split(",") if name.strip()]
+    listed = [name.strip() for name in listed.split(",")] if isinstance(listed, str) else listed or []
+    if not names:
+        raise AnsibleFilterError("found no stack to stop; needed the name of one: -e stack=..., or stack=all, or stack=unlisted (those that are not in "
+                                 "dockyard_stacks any more); the host has: %s" % (", ".join(known) or "none"))
+    if names == ["all"]:
+        return known
+    if names == ["unlisted"]:
+        return [] if listed == ["all"] else [name for name in known if name not in listed]
+    unknown = sorted(set(names) - set(everywhere))
+    if unknown:
+        raise AnsibleFilterError("found the unknown stack %s; needed one of: %s; correct -e stack=..." % (", ".join(unknown), ", ".join(everywhere) or "none"))
+    return [name for name in dict.fromkeys(names) if name in known]
 
 
 class FilterModule:
@@ -105,5 +150,5 @@ class FilterModule:
         return {
             "stack_tls_due": stack_tls_due, "stack_secrets": stack_secrets, "stack_answer_problems": stack_answer_problems,
             "stack_image_variables": stack_image_variables, "stack_artifact_variables": stack_artifact_variables, "stack_summary": stack_summary,
-            "stacks_of_facts": stacks_of_facts,
+            "stacks_of_facts": stacks_of_facts, "stacks_to_stop": stacks_to_stop,
         }

@@ -33,7 +33,7 @@ options:
   gather:
     description:
       - Sections to read; all of them when it is not given. The facts of the other sections are V(null).
-      - V(packages) fills C(dpkg_interrupted) too; V(memory) fills C(cpus) and C(load) too. C(time) and C(user) are always there.
+      - V(packages) fills C(dpkg_interrupted) too; V(memory) fills C(cpus), C(cpu_features) and C(load) too. C(time) and C(user) are always there.
       - Published ports are mapped to containers by V(ports) only together with V(containers) or V(docker).
     type: list
     elements: str
@@ -61,6 +61,7 @@ options:
       - memory
       - releases
       - stacks
+      - schedules
   timeout_seconds:
     description:
       - Seconds that all requests to the Docker daemon together may take. What it has not answered by then is unknown.
@@ -670,6 +671,29 @@ ansible_facts:
               type: list
               elements: str
               sample: [hci0]
+            powered:
+              description: Those of them that are on.
+              type: list
+              elements: str
+              sample: [hci0]
+            blocked:
+              description: Adapters that rfkill keeps off.
+              type: list
+              elements: dict
+              contains:
+                name:
+                  description: Name of the switch.
+                  type: str
+                  sample: hci0
+                how:
+                  description: V(soft), which a program can take back, or V(hard), a switch of the hardware.
+                  type: str
+            installed:
+              description: Whether BlueZ is installed.
+              type: bool
+            apparmor:
+              description: Whether the kernel has AppArmor switched on.
+              type: bool
             bus_socket:
               description: Whether the system bus has its socket.
               type: bool
@@ -712,17 +736,28 @@ ansible_facts:
         cpus:
           description: Number of processors.
           type: int
+        cpu_features:
+          description: What all processors can do, in the kernel's words (flags of x86, features of Arm).
+          type: list
+          elements: str
+          sample: [asimd, atomics, crc32]
         load:
           description: Load of the last 1, 5 and 15 minutes.
           type: list
           elements: float
         releases:
-          description: Last entry of the release ledger of each stack, by stack.
+          description:
+            - Last entry of the release ledger of each stack, by stack.
+            - Its C(outcome) is V(released), V(failed), V(stopped) or V(removed); the latter two mean that somebody did that on purpose.
           type: dict
         stacks:
           description: Source, creation and end of each secret of a stack, by stack and secret; never a value.
           type: dict
           sample: {inventory: {secrets: {tls_key: {source: tls_key, created_epoch_s: 1795169182, expires_epoch_s: 1866449182}}}}
+        schedules:
+          description: The schedules of each stack, by stack and schedule, also of a stack that the inventory does not name any more.
+          type: dict
+          sample: {stream_checker: {check: {calendar: "*:0/15", enabled: true, last: {started: "2026-11-20T16:15:03Z", success: true}}}}
         time:
           description: The host's clock.
           type: dict

@@ -78,6 +78,11 @@ options:
         description: The whole text.
         type: str
         required: true
+      encoding:
+        description: How O(files[].content) is written; with V(base64) the file may hold any bytes.
+        type: str
+        choices: [text, base64]
+        default: text
       mode:
         description: Octal mode in quotes.
         type: str
@@ -322,6 +327,7 @@ seconds:
   returned: always
 """
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -340,7 +346,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner, units
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.api import DockerApi, DockerError
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.compose import Compose, ComposeError, tail
-from ansible_collections.dockyard.fleet.plugins.module_utils.release import decide, files
+from ansible_collections.dockyard.fleet.plugins.module_utils.release import decide, files, ledger
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition, envfile
 
 HEADER = "Written by dockyard.fleet; changes made here are replaced by the next deployment."
@@ -403,6 +409,7 @@ class Release:
         self.secret_values = {}
         self.secret_given = {entry["name"]: entry["value"] for entry in module.params["secrets"] if entry["value"] and entry["source"] == "given"}
         self.diffs = []
+        self.copied = set(os.path.normpath(entry["path"]) for entry in module.params["files"] if entry["encoding"] == "base64")
 
     # -- what shall be ------------------------------------------------------
 
@@ -429,7 +436,8 @@ class Release:
             if not re.match("0[0-7]{3}$", entry["mode"]):
                 raise ReleaseError("%s, files: %s: found the mode %r; needed four octal digits in quotes, such as '0644'"
                                    % (self.name, entry["path"], entry["mode"]))
-            wanted[path] = (entry["content"].encode("utf-8"), int(entry["mode"], 8))
+            content = base64.b64decode(entry["content"]) if entry["encoding"] == "base64" else entry["content"].encode("utf-8")
+            wanted[path] = (content, int(entry["mode"], 8))
         variables = dict(self.params["variables"], COMPOSE_PROJECT_NAME=self.name, COMPOSE_FILE=":".join(self.compose_files))
         try:
             wanted[".env"] = (envfile.render(variables, HEADER).encode("utf-8"), 0o600)
@@ -651,6 +659,9 @@ class Release:
     def note_diff(self, path, after):
         """Keep a diff of a file for the result. :arg after: bytes, or None for one that goes."""
         before = files.read(path)
+        if os.path.relpath(path, self.directory) in self.copied:
+            # A copy of somebody's source; its own history tells more.
+            before, after = [None if content is None else b"(%d bytes)\n" % len(content) for content in (before, after)]
         if os.path.basename(path) == runner.SCHEDULES_FILE:
             # Its values come from settings, some of which nobody shall read here.
             before, after = [None if content is None else b"(arguments are not shown)\n" for content in (before, after)]
@@ -853,7 +864,7 @@ class Release:
                     reasons.update((service, "restarted") for service in followers)
             if orphans and services:
                 compose.up(services, remove_orphans=True)
-            if orphans and (not services or set(orphans) & set(self.tools)):
+            if orphans:
                 # Compose needs a service to bring up, and leaves the containers of a profile that is off.
                 for container in self.containers():
                     if container["service"] in orphans:
@@ -1192,8 +1203,6 @@ class Release:
 
     def ledger(self, outcome, reasons, message, digest=None, reverted=False):
         """Append one line to the stack's ledger."""
-        path = os.path.join(self.ledger_dir, "%s.jsonl" % self.name)
-        known = files.read(path) or b""
         number = self.last_release().get("number", 0) + 1
         entry = {"number": number, "outcome": outcome, "revision": self.params["revision"], "environment": self.params["environment"],
                  "time_epoch_s": int(time.time()), "seconds": round(time.time() - self.started, 1), "by": self.params["released_by"],
@@ -1204,26 +1213,11 @@ class Release:
             entry["message"] = message.splitlines()[0][:300]
         if digest:
             entry.update(digest=digest, reverted=reverted)
-        line = json.dumps(entry, sort_keys=True).encode("utf-8") + b"\n"
-        if known and not known.endswith(b"\n"):
-            # A run was killed in the middle of its line; keep what it wrote, on a line of its own.
-            line = b"\n" + line
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(descriptor, line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        ledger.append(ledger.path_of(self.ledger_dir, self.name), entry)
 
     def last_release(self):
         """The newest readable entry of the ledger, or {}."""
-        known = files.read(os.path.join(self.ledger_dir, "%s.jsonl" % self.name)) or b""
-        for line in reversed(known.splitlines()):
-            try:
-                return json.loads(line.decode("utf-8"))
-            except ValueError:
-                continue
-        return {}
+        return ledger.last(ledger.path_of(self.ledger_dir, self.name))
 
     def _result(self, changed, changed_files, reasons, containers):
         services = {}
@@ -1256,6 +1250,7 @@ def main():
             "files": {"type": "list", "elements": "dict", "required": True, "options": {
                 "path": {"type": "str", "required": True},
                 "content": {"type": "str", "required": True},
+                "encoding": {"type": "str", "choices": ["text", "base64"], "default": "text"},
                 "mode": {"type": "str", "default": "0644"},
             }},
             "variables": {"type": "dict", "default": {}},

@@ -20,7 +20,16 @@ description:
   - Runs wholly on the controller and needs no connection to the host.
   - Beside its options it reads the variables C(dockyard_source_<stack>), C(dockyard_source_ref_<stack>), C(dockyard_settings_<stack>),
     C(dockyard_env_<stack>), C(dockyard_secrets_<stack>), C(dockyard_images_<stack>), C(dockyard_build_args_<stack>), C(dockyard_artifacts_<stack>),
-    C(dockyard_platform_<stack>), C(dockyard_address) and C(dockyard_url_ports) of the host (a C(-) in a stack's name is a C(_) in the variable's).
+    C(dockyard_platform_<stack>), C(dockyard_bluetooth_uid_<stack>), C(dockyard_bluetooth_host_<stack>), C(dockyard_bluetooth_adapter),
+    C(dockyard_development_source_<stack>), C(dockyard_address), C(dockyard_tunnel)
+    and C(dockyard_url_ports) of the host (a C(-) in a stack's name is a C(_) in the variable's).
+  - A stack that M(dockyard.fleet.stack_stop) stopped is planned like any other, so that a deployment by hand brings it back; with C(dockyard_unattended) true,
+    as a timer sets it, it is left out and named in RV(left).
+  - In the environment V(offline) everything that the stacks would ask of the internet is a problem, one for each image, file and variable. A host that
+    has what it needs passes. C(dockyard_offline_hosts) names hosts that are reached without the internet (C(*.site.example) for all below it).
+    It reads the variables of the roles C(images) and C(artifacts) that say where these get things from.
+  - In the environment V(development) the source that a stack's overlay mounts is C(dockyard_development_source_<stack>), a directory of the host,
+    or the source of the controller, whose files are then among those of the stack.
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -126,6 +135,29 @@ emulated:
   elements: str
   returned: always
   sample: [linux/arm64]
+left:
+  description: Stacks that were stopped on purpose and that this unattended run leaves alone.
+  type: list
+  elements: str
+  returned: always
+bluetooth:
+  description: The stacks that get Bluetooth on this host, as role C(bluetooth) takes them.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - {stack: oura, access: dbus, uid: 52101, gid: 1000, services: [backend], optional: true, expected: false, apparmor: false}
+tunnel:
+  description: The services of all stacks that shall be reached through the host's tunnel, as role C(tunnel) takes them.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - stack: inventory
+      service: nginx
+      network: inventory_frontend
+      ca_file: ""
+      rule: {hostname: things.example.com, service: "https://nginx.inventory_frontend:8443", no_tls_verify: true}
 stacks:
   description: For each stack what role C(stack) needs. It holds the environment of the services and is therefore never printed.
   type: list

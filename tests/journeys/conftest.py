@@ -10,6 +10,11 @@ import pytest
 from fleet import Fleet
 
 
+def pytest_configure(config):
+    """Marks that journeys may carry."""
+    config.addinivalue_line("markers", "heavy: builds for minutes; `make test-all` runs it, `make test` does not")
+
+
 @pytest.fixture(name="fleet", scope="session")
 def fixture_fleet(tmp_path_factory):
     """Both hosts, bare at the start of the session."""

@@ -197,7 +197,8 @@ def kill(pids: list[int]) -> None:
 class Fleet:
     """The hosts of a session: host `a` is worked on, host `b` is there to be left alone."""
 
-    NAMES = {"a": "journey-a", "b": "journey-b"}
+    # Somebody who works on a journey beside another run takes hosts of other names.
+    NAMES = {key: "%s-%s" % (os.environ.get("JOURNEY_PREFIX") or "journey", key) for key in ("a", "b")}
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fleet import CA, ROOT, Fleet, Host, Run
+from hygiene import compiled, leftovers
 
 RESULTS = "/var/lib/dockyard/results/stream_checker/check"
 VOLUME = "/var/lib/docker/volumes/stream_checker_data/_data"
@@ -118,6 +119,7 @@ def fixture_checker(tmp_path_factory):
         checker.a.sh(f"install -d -m 0700 {RESULTS} && cd {RESULTS} && for i in $(seq 100 {KEPT + 110}); do echo '{{}}' > 2026-01-01T000$i.000000Z.json; done")
         checker.deploy_with(**checker.settings).good()
         image = checker.a.sh("docker image ls --format '{{.Repository}}:{{.Tag}}' | grep stream_checker-app")
+        checker.image = image
         sound = "ffmpeg -v error -f lavfi -i sine=frequency=440:duration=20 -c:a libmp3lame -b:a 128k -f mp3 -"
         station.tone = base64.b64decode(checker.a.sh(f"docker run --rm --network none --entrypoint sh {image} -c '{sound} | base64 -w 0'"))
         yield checker
@@ -164,6 +166,11 @@ def test_the_timer_keeps_results_and_prunes_them(checker):
     newest = json.loads(checker.a.sh(f"cat {RESULTS}/{kept[-1]}"))
     assert newest["success"] is True and newest["json"]["metadata"]["title"] == "Harbour Radio" and newest["json"]["phase"] == 1
     assert checker.a.sh(f"stat -c '%a %U' {RESULTS}/{kept[-1]}") == "600 root"
+
+
+def test_the_image_has_no_compiler_and_no_cache_and_its_python_is_compiled(checker):
+    assert leftovers(checker.a, checker.image) == []
+    assert compiled(checker.a, checker.image, "/app", "/opt/packages") > 0.98
 
 
 def test_nothing_of_it_runs_and_its_files_are_closed(checker):

@@ -471,6 +471,20 @@ class Stack:
                                  % (self.name, name, ", ".join(sorted(known["schedules"])) or "none")])
         return known["schedules"][name]
 
+    def refuse_ended(self):
+        """Nothing of a stack runs that somebody stopped on purpose: `docker compose run` would start what the service depends on.
+
+        :raises ActionProblem: it is stopped.
+        """
+        try:
+            with open(os.path.join(self.state_dir, "releases", "%s.jsonl" % self.name), encoding="utf-8", errors="replace") as handle:
+                entry = json.loads(handle.read().splitlines()[-1])
+        except (OSError, ValueError, IndexError):
+            # Without a readable last line nothing says that it was stopped.
+            return
+        if entry.get("outcome") == "stopped":
+            raise ActionProblem(["%s: found it stopped by %s; needed it to serve; deploy it again" % (self.name, entry.get("by") or "somebody")])
+
     def prepare(self, name, given):
         """What running an action would do, without doing it.
 
@@ -478,6 +492,7 @@ class Stack:
         :raises ActionProblem: it can't be run as asked for.
         """
         action = self.action(name)
+        self.refuse_ended()
         values = resolve_arguments("%s, action %s" % (self.name, name), action, given)
         container = "%s-%s-%s" % (self.name, name.replace("_", "-"), secrets.token_hex(4))
         interactive = bool(action.get("interactive"))

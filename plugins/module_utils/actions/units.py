@@ -75,6 +75,12 @@ def is_unit_of(stack, file):
     return re.match(r"dockyard-%s-[a-z][a-z0-9_]*\.(service|timer)\Z" % re.escape(stack), file) is not None
 
 
+def split_timer(file):
+    """The stack and the schedule of a timer by the name of its file; (None, None) for one that is not ours."""
+    match = re.match(r"dockyard-(.+)-([a-z][a-z0-9_]*)\.timer\Z", file)
+    return match.groups() if match else (None, None)
+
+
 def described(text):
     """A text as one line that systemd takes as it is: ``%`` begins a specifier there."""
     return " ".join(text.split()).replace("%", "%%")

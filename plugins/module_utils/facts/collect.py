@@ -8,15 +8,19 @@ Nothing raises out of Collector.run(): what can't be read is None, with the reas
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import pwd
+import socket
 import stat
+import struct
 import subprocess
 import threading
 import time
 
+from ansible_collections.dockyard.fleet.plugins.module_utils.actions.units import split_timer
 from ansible_collections.dockyard.fleet.plugins.module_utils.artifacts.collect import summary
 from ansible_collections.dockyard.fleet.plugins.module_utils.artifacts.store import Store
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.api import DockerApi, DockerError, DockerTimeout, DockerUnavailable
@@ -47,9 +51,10 @@ SECTIONS = {
     "artifacts": ("artifacts",),
     "bluetooth": ("bluetooth",),
     "disk": ("disk",),
-    "memory": ("memory", "cpus", "load"),
+    "memory": ("memory", "cpus", "load", "cpu_features"),
     "releases": ("releases",),
     "stacks": ("stacks",),
+    "schedules": ("schedules",),
 }
 
 DAEMON_JSON = "/etc/docker/daemon.json"
@@ -71,6 +76,9 @@ PLUGIN_PACKAGES = {
 }
 PROGRAM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin")
 MAC_PROGRAM_FOLDERS = ("/opt/homebrew/bin",)
+# BlueZ's daemon, on newer and older systems.
+BLUETOOTHD = ("/usr/libexec/bluetooth/bluetoothd", "/usr/lib/bluetooth/bluetoothd")
+HCIGETDEVINFO = 0x800448D3
 
 # Seconds that one part may take; what it has not reached by then is unknown. They keep the whole under a second on a Pi.
 FD_SECONDS = 0.3
@@ -296,10 +304,11 @@ class Collector:
         if self.darwin:
             self.unknown["memory.available_bytes"] = self.unknown["memory.swap_total_bytes"] = "not read on macOS"
             memory = {"total_bytes": os.sysconf("SC_PHYS_PAGES") * self.page_size, "available_bytes": None, "swap_total_bytes": None}
-            return memory, os.cpu_count(), list(os.getloadavg())
+            return memory, os.cpu_count(), list(os.getloadavg()), None
         memory = self.attempt("memory", lambda: system.parse_meminfo(self.tree.text("/proc/meminfo")))
         load = self.attempt("load", lambda: [float(word) for word in self.tree.text("/proc/loadavg").split()[:3]])
-        return memory, os.cpu_count(), load
+        features = self.attempt("cpu_features", lambda: system.parse_cpu_features(self.tree.text("/proc/cpuinfo")))
+        return memory, os.cpu_count(), load, features
 
     def mount_points(self):
         return [point for point, unused, unused2 in system.parse_mounts(self.tree.text("/proc/mounts"))]
@@ -746,12 +755,43 @@ class Collector:
     def collect_bluetooth(self):
         self.not_on_mac("Bluetooth")
         bus = self.tree.path("/run/dbus/system_bus_socket")
+        # hci0:11 is a connection of hci0
+        adapters = [name for name in self.tree.names("/sys/class/bluetooth") if name.startswith("hci") and ":" not in name]
         return {
-            # hci0:11 is a connection of hci0
-            "adapters": [name for name in self.tree.names("/sys/class/bluetooth") if name.startswith("hci") and ":" not in name],
+            "adapters": adapters,
+            "powered": self.attempt("bluetooth.powered", self.powered_adapters, adapters),
+            "blocked": self.attempt("bluetooth.blocked", self.blocked_adapters),
+            "installed": any(self.tree.exists(path) for path in BLUETOOTHD),
             "bus_socket": os.path.exists(bus) and stat.S_ISSOCK(os.stat(bus).st_mode),
             "service_active": self.attempt("bluetooth.service_active", units.active, self.tree, "bluetooth.service", "bluetoothd"),
+            "apparmor": (self.tree.text_or_none("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
         }
+
+    def powered_adapters(self, names):
+        """Those of the adapters that are on: the kernel tells it, so BlueZ need not run. Raises OSError."""
+        if not names:
+            return []
+        if self.tree.root:
+            raise OSError("a captured machine's adapters can't be asked")
+        on = []
+        with socket.socket(socket.AF_BLUETOOTH, socket.SOCK_RAW, socket.BTPROTO_HCI) as control:
+            for name in names:
+                # struct hci_dev_info: u16 number, 8 bytes name, 6 bytes address, u32 flags, ...
+                answer = fcntl.ioctl(control, HCIGETDEVINFO, struct.pack("H94x", int(name[3:])))
+                if struct.unpack_from("I", answer, 16)[0] & 1:
+                    on.append(name)
+        return on
+
+    def blocked_adapters(self):
+        """What rfkill keeps off: list of {"name", "how": soft or hard}."""
+        found = []
+        for name in self.tree.names("/sys/class/rfkill"):
+            folder = "/sys/class/rfkill/%s/" % name
+            if (self.tree.text_or_none(folder + "type") or "").strip() == "bluetooth":
+                for how in ("soft", "hard"):
+                    if (self.tree.text_or_none(folder + how) or "").strip() == "1":
+                        found.append({"name": (self.tree.text_or_none(folder + "name") or name).strip(), "how": how})
+        return found
 
     def collect_releases(self):
         folder = "/var/lib/dockyard/releases"
@@ -771,6 +811,38 @@ class Collector:
         if problem:
             self.unknown["releases.%s" % stack] = problem
         return entry
+
+    def collect_schedules(self):
+        """The schedules of each stack: timers that we wrote, whether they are on, and the newest result."""
+        folder, result = "/etc/systemd/system", {}
+        for name in self.tree.names(folder):
+            stack, schedule = split_timer(name)
+            if schedule:
+                entry = {
+                    "calendar": self.attempt("schedules.%s.%s.calendar" % (stack, schedule), self.calendar, "%s/%s" % (folder, name)),
+                    "enabled": units.enabled(self.tree, name),
+                    "last": self.attempt("schedules.%s.%s.last" % (stack, schedule), self.last_result, stack, schedule),
+                }
+                result.setdefault(stack, {})[schedule] = entry
+        return result
+
+    def calendar(self, path):
+        for line in self.tree.text(path).splitlines():
+            if line.startswith("OnCalendar="):
+                return line.partition("=")[2].strip()
+        return None
+
+    def last_result(self, stack, schedule):
+        """When a schedule ran last, and whether it succeeded; None before its first run."""
+        folder = "/var/lib/dockyard/results/%s/%s" % (stack, schedule)
+        names = [name for name in self.tree.names(folder) if name.endswith(".json")]
+        if not names:
+            return None
+        try:
+            found = json.loads(self.tree.text("%s/%s" % (folder, names[-1])))
+            return {"started": found["started"], "success": bool(found["success"])}
+        except (ValueError, KeyError, TypeError) as exc:
+            raise OSError("%s/%s: not a result of a schedule" % (folder, names[-1])) from exc
 
     def collect_stacks(self):
         """What the secrets of each stack are, never their values."""

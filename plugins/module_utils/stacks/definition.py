@@ -13,8 +13,22 @@ import posixpath
 import re
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner
+from ansible_collections.dockyard.fleet.plugins.module_utils.tunnel import declared as tunnels
+from ansible_collections.dockyard.fleet.plugins.module_utils.bluetooth import access
 
 TOOLS_PROFILE = "tools"
+# A setting in a path of `prove` or `urls`.
+PLACEHOLDER = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
+# Where the source that a development overlay mounts is; without it, a copy below the stack's folder.
+SOURCE_VARIABLE = "DOCKYARD_SOURCE_DIR"
+SOURCE_MOUNT = "${%s:-./source}" % SOURCE_VARIABLE
+
+
+class Reset:
+    """What stands in a parsed Compose document where it says `!reset`: the key of the documents before is taken away."""
+
+    def __repr__(self):
+        return "!reset"
 
 
 def variable_of(service):
@@ -26,14 +40,16 @@ def services_of(documents):
     """The services of Compose documents merged in order.
 
     :arg documents: list of dict.
-    :returns: dict of str to dict; lists of later documents are appended, other keys replace.
+    :returns: dict of str to dict; lists of later documents are appended, other keys replace, and what is `!reset` goes.
     """
     merged = {}
     for document in documents:
         for name, service in (document.get("services") or {}).items():
             target = merged.setdefault(name, {})
             for key, value in (service or {}).items():
-                if isinstance(value, list) and isinstance(target.get(key), list):
+                if isinstance(value, Reset):
+                    target.pop(key, None)
+                elif isinstance(value, list) and isinstance(target.get(key), list):
                     target[key] = target[key] + value
                 else:
                     target[key] = value
@@ -65,6 +81,51 @@ def images_by_service(definition):
 def _names(value):
     """The names in a Compose list of references, short (``- a``) or long (``- source: a``)."""
     return [item if isinstance(item, str) else item.get("source", "") for item in value or []]
+
+
+def path_of(path, settings):
+    """A path of ``prove`` or ``urls``: ``{SETTING}`` is that setting's value; then an empty one leaves no empty element.
+
+    :arg settings: dict of str to value.
+    """
+    if not PLACEHOLDER.search(path):
+        return path
+    return re.sub(r"/{2,}", "/", PLACEHOLDER.sub(lambda match: str(settings.get(match.group(1), "")), path))
+
+
+def active(definition, documents, settings):
+    """A stack without the services of the profiles that its settings leave off.
+
+    :arg settings: dict of str to str, resolved.
+    :returns: (definition, documents, sorted list of the profiles that are on); where one is off, these are copies.
+    """
+    on, off = [], set()
+    for name, profile in definition.get("profiles", {}).items():
+        wanted = {key: [runner.text_of(one) for one in (value if isinstance(value, list) else [value])] for key, value in profile["when"].items()}
+        if all(settings.get(key) in values for key, values in wanted.items()):
+            on.append(name)
+        else:
+            off.update(profile["services"])
+    if not off:
+        return definition, documents, sorted(on)
+    definition = dict(definition)
+    images = {}
+    for name, image in definition["images"].items():
+        services = [service for service in image.get("services", [name]) if service not in off]
+        if services:
+            images[name] = dict(image, services=services) if "services" in image else image
+    definition["images"] = images
+    for key in ("env", "limits"):
+        definition[key] = {service: value for service, value in definition.get(key, {}).items() if service not in off}
+    definition["ports"] = [port for port in definition.get("ports", []) if port["service"] not in off]
+    mounted = secrets_of_services(documents)
+    documents = [dict(document, services={name: service for name, service in (document.get("services") or {}).items() if name not in off})
+                 for document in documents]
+    # A secret that nobody else mounts is not asked for either.
+    kept = set(name for pairs in secrets_of_services(documents).values() for name, unused in pairs)
+    gone = set(name for service in off for name, unused in mounted.get(service, [])) - kept
+    definition["secrets"] = {name: secret for name, secret in definition.get("secrets", {}).items() if name not in gone}
+    return definition, documents, sorted(on)
 
 
 def secrets_of_services(documents):
@@ -139,6 +200,11 @@ def _check_settings(definition):
     for name, artifact in sorted(definition.get("artifacts", {}).items()):
         for key in sorted(artifact.get("when", {})):
             need("artifacts/%s/when" % name, key)
+    for name, profile in sorted(definition.get("profiles", {}).items()):
+        for key in sorted(profile["when"]):
+            need("profiles/%s/when" % name, key)
+    if isinstance(definition.get("bluetooth", {}).get("access"), dict):
+        need("bluetooth/access", definition["bluetooth"]["access"])
     for name, schedule in sorted(definition.get("schedules", {}).items()):
         places = [("arguments/%s" % key, value) for key, value in sorted(schedule.get("arguments", {}).items())]
         if "when_setting" in schedule:
@@ -170,20 +236,59 @@ def _check_artifacts(definition, documents, present):
     return problems
 
 
+def _check_development(definition, services):
+    """Folders of the source that are mounted and not brought, or the other way round."""
+    problems = []
+    declared = set(posixpath.normpath(path) for path in definition.get("development", {}).get("source", []))
+    for path in sorted(declared):
+        if path.split("/")[0] == "..":
+            problems.append("development/source: %s leaves the source" % path)
+    built = sorted(name for name, image in definition["images"].items() if "build" in image)
+    for name in sorted(set(definition.get("development", {}).get("build_args", {})) - set(built)):
+        problems.append("development/build_args: found '%s', needed an image that is built: %s" % (name, ", ".join(built) or "there are none"))
+    if declared and "source" not in definition:
+        problems.append("development: needed `source`, the application's source, of which it names folders")
+    if SOURCE_VARIABLE in definition.get("settings", {}):
+        problems.append("settings/%s: the name belongs to `development`; needed another one" % SOURCE_VARIABLE)
+    for service, entry in sorted(services.items()):
+        for mounted, unused in _mounts_of(entry):
+            if not str(mounted).startswith("${%s" % SOURCE_VARIABLE):
+                continue
+            folder = posixpath.normpath(mounted[len(SOURCE_MOUNT):].strip("/") or ".")
+            if not mounted.startswith(SOURCE_MOUNT) or folder not in declared:
+                problems.append("compose files, services/%s/volumes: found the source %s, needed %s/<one of development/source: %s>, "
+                                "in the long syntax with type: bind" % (service, mounted, SOURCE_MOUNT, ", ".join(sorted(declared)) or "there are none"))
+    return problems
+
+
 def _check_tools(definition, documents, services):
     """Tools that a release would start, and services that it would miss."""
     problems = []
     tools = definition.get("tools", [])
     owned = set(name for name, volume in definition.get("volumes", {}).items() if "owner" in volume or "mode" in volume)
+    for profile, entry in sorted(definition.get("profiles", {}).items()):
+        if profile == TOOLS_PROFILE:
+            problems.append("profiles/%s: the name belongs to `tools`; needed another one" % profile)
+        for name in sorted(set(entry["services"]) - set(services)):
+            problems.append("profiles/%s/services: compose.yaml has no service '%s'; it has: %s" % (profile, name, ", ".join(sorted(services))))
+        for name in sorted(set(entry["services"]) & set(definition.get("health", {}).get("jobs", []))):
+            problems.append("profiles/%s/services: '%s' is one of health/jobs, which every release runs" % (profile, name))
     for name in sorted(set(tools) - set(services)):
         problems.append("tools: compose.yaml has no service '%s'; it has: %s" % (name, ", ".join(sorted(services))))
+    optional = {service: profile for profile, entry in definition.get("profiles", {}).items() for service in entry["services"]}
     for name, service in sorted(services.items()):
         profiles = service.get("profiles") or []
-        if name in tools and profiles != [TOOLS_PROFILE]:
+        if name in optional:
+            if name in tools or profiles != [optional[name]]:
+                problems.append("compose files, services/%s/profiles: found %s, needed [%s], for `profiles` names it"
+                                % (name, "`tools`" if name in tools else profiles or "none", optional[name]))
+        elif name in tools and profiles != [TOOLS_PROFILE]:
             problems.append("compose files, services/%s/profiles: found %s, needed [%s], for `tools` names it" % (name, profiles or "none", TOOLS_PROFILE))
         elif name not in tools and profiles:
             problems.append("compose files, services/%s/profiles: found %s, needed none, or its name in `tools`: a release would not start it"
                             % (name, profiles))
+        for needed in sorted(set(entry for entry in service.get("depends_on") or [] if entry in optional) if name not in optional else []):
+            problems.append("compose files, services/%s/depends_on: '%s' is there only with the profile %s" % (name, needed, optional[needed]))
         if name in tools:
             for volume, copies in _mounts_of(service):
                 if volume in owned and copies:
@@ -332,16 +437,18 @@ def cross_check(definition, documents, present):
         for index, entry in enumerate(definition.get(key, [])):
             if entry["setting"] not in settings:
                 problems.append("%s[%d]/setting: no setting is named %s" % (key, index, entry["setting"]))
+            for name in sorted(set(PLACEHOLDER.findall(entry.get("path", ""))) - set(settings)):
+                problems.append("%s[%d]/path: no setting is named %s" % (key, index, name))
     for index, entry in enumerate(definition.get("files", [])):
         normal = posixpath.normpath(entry["source"])
         if normal.startswith("..") or posixpath.isabs(normal):
             problems.append("files[%d]/source: %s leaves the stack's folder" % (index, entry["source"]))
         elif not present(normal):
             problems.append("files[%d]/source: no file %s in the stack's folder" % (index, entry["source"]))
-    declared = set(posixpath.normpath(entry["source"]) for entry in definition.get("files", []))
+    brought = set(posixpath.normpath(entry["source"]) for entry in definition.get("files", []))
     for service, paths in sorted(files_of_services(documents).items()):
         for path in paths:
-            if path not in declared and not any(name.startswith(path + "/") for name in declared):
+            if path not in brought and not any(name.startswith(path + "/") for name in brought):
                 problems.append("compose files, services/%s: mounts ./%s, which `files` does not bring to the host" % (service, path))
     secrets = definition.get("secrets", {})
     for service, mounted in sorted(secrets_of_services(documents).items()):
@@ -353,7 +460,10 @@ def cross_check(definition, documents, present):
     sources = [secret["source"] for secret in secrets.values()]
     problems += _check_settings(definition)
     problems += _check_artifacts(definition, documents, present)
+    problems += _check_development(definition, services)
     problems += _check_tools(definition, documents, services)
+    problems += tunnels.check(definition, services)
+    problems += access.check(definition, services)
     for name, action in sorted(definition.get("actions", {}).items()):
         problems += _check_action("actions/%s" % name, action, services, definition.get("tools", []))
     problems += _check_schedules(definition)

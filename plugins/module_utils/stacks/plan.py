@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+import time
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner
+from ansible_collections.dockyard.fleet.plugins.module_utils.release import ledger
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition as definitions
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import envfile
 
@@ -216,10 +218,34 @@ def platform_of(definition, given, architecture):
     return platform, problems
 
 
+def check_cpu(definition, facts, platform):
+    """What the host's processor cannot do and the stack's programs need; nothing for an emulated platform, whose processor QEMU makes.
+
+    :arg platform: str or None, of the stack's images on this host.
+    :returns: list of str problems. What the facts don't know is not held against the host.
+    """
+    own, features = (facts.get("architecture") or {}).get("docker_platform"), facts.get("cpu_features")
+    needed = definition.get("needs", {}).get("cpu", {}).get((platform or "").partition("/")[2])
+    if not needed or features is None or platform != own:
+        return []
+    missing = [name for name in needed["features"] if name not in features]
+    if not missing:
+        return []
+    name = definition["name"]
+    model = (facts.get("pi") or {}).get("model")
+    return [problem(name, "a processor without %s (%s)" % (", ".join(missing), "%s, %s" % (model, platform) if model else platform), needed["why"],
+                    "take %s out of dockyard_stacks of this host" % name)]
+
+
 def emulated_platforms(platforms, architecture):
     """Those of the platforms that the hardware can't run, sorted; none when the facts don't tell what it can."""
     native = architecture.get("native") or []
     return sorted(set(platform for platform in platforms if platform and native and platform not in native))
+
+
+def build_args_over(below, above):
+    """Build arguments by image, those of ``above`` laid over those of ``below``."""
+    return {name: dict(below.get(name, {}), **above.get(name, {})) for name in list(below) + [name for name in above if name not in below]}
 
 
 def image_entries(definition, directory, source, overrides, platform, settings=None):
@@ -255,6 +281,36 @@ def image_entries(definition, directory, source, overrides, platform, settings=N
     return entries
 
 
+def ended_stacks(facts, stacks):
+    """Those of the stacks that somebody stopped or removed on purpose: dict of name to the newest entry of its ledger."""
+    releases = facts.get("releases") or {}
+    return {name: releases[name] for name in stacks if ledger.is_ended(releases.get(name))}
+
+
+def ended_note(name, entry, unattended):
+    """What an operator should know of a stack that was stopped on purpose."""
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(entry.get("time_epoch_s") or 0))
+    what = "%s was %s on purpose by %s, %s" % (name, entry["outcome"], entry.get("by") or "somebody", when)
+    if unattended:
+        return "%s; this unattended run leaves it alone, and a run without dockyard_unattended brings it back" % what
+    return "%s; this run brings it back" % what
+
+
+def unlisted_notes(facts, stacks):
+    """What an operator should know of stacks that are on the host and not among those that it shall run: list of str."""
+    notes = []
+    for name, entry in sorted((facts.get("releases") or {}).items()):
+        if name in stacks or ledger.is_ended(entry):
+            continue
+        parts = ["%d containers" % sum(1 for container in facts.get("containers") or [] if container.get("project") == name)]
+        schedules = sorted((facts.get("schedules") or {}).get(name) or {})
+        if schedules:
+            parts.append("the schedules %s" % ", ".join(schedules))
+        notes.append("%s was released here and is not in dockyard_stacks any more; it is left as it is, with %s; "
+                     "playbooks/stop.yml -e stack=%s -e remove=true takes it off the host" % (name, " and ".join(parts), name))
+    return notes
+
+
 def check_host(definition, facts, settings):
     """What a host lacks for a stack.
 
@@ -270,6 +326,8 @@ def check_host(definition, facts, settings):
     if memory and memory < needs.get("memory_mb", 0) * _MB * 0.9:
         problems.append(problem(name, "%d MB of memory" % (memory // _MB), "%d MB" % needs["memory_mb"], "take %s out of dockyard_stacks of this host" % name))
     deployed = (facts.get("releases") or {}).get(name)
+    if deployed and deployed.get("outcome") == ledger.REMOVED:
+        deployed = None
     data_root = ((facts.get("docker") or {}).get("engine") or {}).get("data_root") or "/var/lib/docker"
     free = free_bytes(facts.get("disk") or [], data_root)
     if not deployed and free is not None and free < needs.get("disk_mb", 0) * _MB:

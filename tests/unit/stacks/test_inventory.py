@@ -105,7 +105,9 @@ def test_only_nginx_publishes_and_only_declared_ports(stack, compose):
     assert published == [(port["service"], port["setting"], port["container"]) for port in stack["ports"]]
     for environment in ENVIRONMENTS:
         for name, service in load("compose.%s.yaml" % environment)["services"].items():
-            assert "ports" not in service and "network_mode" not in service, (environment, name)
+            # What the loopback address of a development host shows is declared nowhere.
+            assert environment == "development" or "ports" not in service, (environment, name)
+            assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])) and "network_mode" not in service, (environment, name)
 
 
 def test_networks_keep_nginx_from_the_database(compose):
@@ -135,6 +137,8 @@ def test_closed_environments_are_read_only_alike(compose, environment):
 
 def test_every_secret_is_a_file_of_its_reader(stack, compose):
     expected = {"./secrets/%s.%d" % (name, uid) for name, secret in stack["secrets"].items() for uid in secret["readers"]}
+    # cloudflared, which verifies nginx, is no service of the stack.
+    expected -= {"./secrets/%s.65532" % entry["ca"] for entry in stack["tunnel"]}
     assert {secret["file"] for secret in compose["secrets"].values()} == expected
     for name, service in compose["services"].items():
         for secret in service.get("secrets", []):
@@ -280,3 +284,28 @@ def test_allowed_addresses_come_before_the_refusal(stack):
         directives = [line.strip() for line in block.splitlines() if line.strip()]
         assert directives == ["allow 192.0.2.0/24;", "allow 2001:db8::1;", "deny all;", "proxy_pass $application;"]
     assert "real_ip" not in text and "$http_x_forwarded_for" not in text and "$proxy_add_x_forwarded_for" not in text
+
+
+def test_development_mounts_the_source_and_reloads(stack, compose):
+    app = load("compose.development.yaml")["services"]["app"]
+    mount = app["volumes"][0]
+    assert mount["source"] == "${DOCKYARD_SOURCE_DIR:-./source}/" + stack["development"]["source"][0] and mount["read_only"] is True
+    # Where the image has its copy: what is mounted takes its place.
+    assert "COPY --from=builder /build/src/ %s/" % mount["target"] in (STACK / "app" / "Dockerfile").read_text(encoding="utf-8")
+    assert app["environment"]["GUNICORN_RELOAD"] == "1" and app["environment"]["WEB_WORKERS"] == "1"
+    variable, default, container = re.fullmatch(r"127\.0\.0\.1:\$\{([A-Z_]+):-(\d+)\}:(\d+)", app["ports"][0]).groups()
+    assert stack["settings"][variable]["default"] == int(default) and container == "8000"
+
+
+def test_a_backup_is_an_action_and_by_itself_only_when_asked(stack, compose):
+    action, schedule = stack["actions"]["backup"], stack["schedules"]["backup"]
+    assert action["success"] == {"json": {"ok": [True]}} and action["output"] == "json"
+    assert stack["settings"][schedule["when_setting"]]["default"] == "" and schedule["calendar"] == {"setting": schedule["when_setting"]}
+    from importlib.util import module_from_spec, spec_from_file_location
+    spec = spec_from_file_location("inventory_backup", STACK / "app" / "backup.py")
+    backup = module_from_spec(spec)
+    spec.loader.exec_module(backup)
+    mount = [entry for entry in compose["services"][action["service"]]["volumes"] if entry["source"] == "backups"][0]
+    assert backup.FOLDER.startswith(mount["target"] + "/")
+    dockerfile = (STACK / "app" / "Dockerfile").read_text(encoding="utf-8")
+    assert ".dockyard/backup.py" in dockerfile and "/client/pg_restore" in dockerfile and action["command"][2] == "/opt/dockyard/backup.py"

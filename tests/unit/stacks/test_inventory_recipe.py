@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -167,3 +168,95 @@ def test_health_without_a_server_is_bad(tmp_path):
     script = tmp_path / "healthcheck.py"
     script.write_text((RECIPE / "healthcheck.py").read_text(encoding="utf-8").replace("8000", str(port)), encoding="utf-8")
     assert subprocess.run([sys.executable, "-I", "-S", str(script)], capture_output=True, check=False, timeout=30).returncode != 0
+
+
+@pytest.mark.parametrize("environment, way", [({}, "--preload"), ({"GUNICORN_RELOAD": "0"}, "--preload"), ({"GUNICORN_RELOAD": "1"}, "--reload")])
+def test_what_reloads_is_not_preloaded(environment, way):
+    command = entrypoint.server_command(environment, "main:app")
+    assert [word for word in command if word in ("--preload", "--reload")] == [way] and command[-1] == "main:app"
+
+
+# -- backup ---------------------------------------------------------------------------
+
+backup = module("backup")
+
+
+@pytest.fixture(name="programs")
+def fixture_programs(monkeypatch, tmp_path):
+    """pg_dump and the proof, pretended; `calls` has what was run."""
+    calls = []
+
+    def dump(path):
+        Path(path).write_bytes(b"a dump")
+        return {"items": 2}
+    monkeypatch.setattr(backup, "dump", dump)
+    monkeypatch.setattr(backup, "run", calls.append)
+    monkeypatch.setattr(backup, "prove", lambda path, counts: calls.append(["prove", counts]))
+    monkeypatch.setattr(os, "nice", lambda unused: 0)
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    (tmp_path / "images" / "b.webp").write_bytes(b"image b")
+    (tmp_path / "images" / "deep" / "a.webp").write_bytes(b"image a")
+    return calls
+
+
+def back_up(tmp_path, capsys, *words):
+    code = backup.main(["--folder", str(tmp_path / "dockyard"), "--images", str(tmp_path / "images"), *words])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_backup(programs, tmp_path, capsys):
+    code, document = back_up(tmp_path, capsys)
+    folder = Path(document["folder"])
+    assert code == 0 and document["ok"] is True and document["database"]["proven"] is True and document["images"] == {"files": 2, "bytes": 14}
+    assert sorted(path.name for path in folder.iterdir()) == ["backup.json", "database.dump", "images.sha256"]
+    assert [call[0] for call in programs] == ["pg_restore", "prove"] and programs[1] == ["prove", {"items": 2}]
+    assert json.loads((folder / "backup.json").read_text())["database"]["rows"] == {"items": 2}
+    # As the tool reads it that a person has.
+    done = subprocess.run(["sha256sum", "--check", str(folder / "images.sha256")], cwd=tmp_path / "images", stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "b.webp: OK\ndeep/a.webp: OK\n"
+
+
+def test_a_backup_without_proof_says_so(programs, tmp_path, capsys):
+    document = back_up(tmp_path, capsys, "--prove", "false")[1]
+    assert document["database"]["proven"] is False and [call[0] for call in programs] == ["pg_restore"]
+
+
+def test_a_backup_that_fails_leaves_nothing_and_says_why(programs, tmp_path, capsys, monkeypatch):
+    def fail(path, counts):
+        raise backup.BackupError("the restored dump is another one")
+    monkeypatch.setattr(backup, "prove", fail)
+    code, document = back_up(tmp_path, capsys)
+    assert code == 1 and document == {"ok": False, "problem": "the restored dump is another one"}
+    assert [name for name in os.listdir(tmp_path / "dockyard") if name != ".lock"] == []
+
+
+def test_two_backups_at_once(programs, tmp_path, capsys):
+    import fcntl
+    (tmp_path / "dockyard").mkdir()
+    with open(tmp_path / "dockyard" / ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, document = back_up(tmp_path, capsys)
+    assert code == 1 and "another backup is at work" in document["problem"] and programs == []
+
+
+def test_the_oldest_backups_go_and_nothing_else(tmp_path):
+    for name in ("2026-01-01T000000Z", "2026-01-02T000000Z", "2026-01-03T000000Z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "backup.json").write_text("{}")
+    (tmp_path / "0-mine").mkdir()
+    (tmp_path / "0-mine.txt").write_text("x")
+    assert backup.prune(str(tmp_path), 2) == ["2026-01-01T000000Z"]
+    assert sorted(os.listdir(tmp_path)) == ["0-mine", "0-mine.txt", "2026-01-02T000000Z", "2026-01-03T000000Z"]
+    assert backup.prune(str(tmp_path), 2) == []
+
+
+@pytest.mark.parametrize("wanted, found, texts", [
+    ({"a": 1}, {"a": 1}, []), ({"a": 1}, {"a": 2}, ["table a: 1 rows in the database, 2 in the restored dump"]),
+    ({"a": 0}, {}, ["table a: 0 rows in the database, no in the restored dump"]), ({}, {"b": 3}, ["table b: no rows in the database, 3 in the restored dump"])])
+def test_differences(wanted, found, texts):
+    assert backup.differences(wanted, found) == texts
+
+
+def test_a_program_that_fails_is_told_by_its_last_lines():
+    with pytest.raises(backup.BackupError, match="sh ended with 3: no such database / give up"):
+        backup.run(["sh", "-c", "echo no such database >&2; echo give up >&2; exit 3"])

@@ -151,6 +151,9 @@ def test_an_edit_whose_target_is_gone_ends_the_build(source, tmp_path, name):
      "new WebSocket(`${window.location.protocol === 'https:' ? 'wss' : 'ws'}://${window.location.host}/ble/ws`)"),
     ("author-key", "= useState('0123456789ABCDEF0123456789abcdef')", "= useState('')"),
     ("author-key", "= useState('0123')", "= useState('0123')"),
+    ("reader-cache", "x\n            import main\n            main._reader = None",
+     "x\n            from webapp.backend import main\n            main._reader = None"),
+    ("reader-cache", "\nimport main_loop\n    import mainly\n", "\nimport main_loop\n    import mainly\n"),
     ("parser-address", '"http://localhost:3000"', '"http://localhost:3000"'),
 ])
 def test_forms_of_an_edit(name, before, after):
@@ -446,3 +449,39 @@ def test_the_parser_is_published_on_the_host_only():
 def test_read_only_outside_development(environment):
     document = yaml.safe_load((STACK / f"compose.{environment}.yaml").read_text())
     assert all(document["services"][name]["read_only"] for name in ("parser", "backend"))
+
+
+# -- Bluetooth ----------------------------------------------------------------------------------------------------------------------------
+
+def test_bluetooth_is_off_unless_asked_for_and_never_the_parser_s():
+    stack = yaml.safe_load((STACK / "stack.yml").read_text(encoding="utf-8"))
+    assert stack["settings"]["OURA_BLUETOOTH"]["default"] == "none"
+    entry = stack["bluetooth"]
+    assert (entry["services"], entry["uid"], entry["gid"], entry["optional"]) == (["backend"], 52101, 1000, True)
+    assert stack["images"]["backend"]["build"]["args"]["BLUETOOTH"] == {"setting": "OURA_BLUETOOTH"}
+    assert "BLUETOOTH" not in stack["images"]["parser"]["build"]["args"]
+
+
+def test_parser_and_backend_may_overwrite_each_other_s_files():
+    """Two users of one group while there is Bluetooth."""
+    stack = yaml.safe_load((STACK / "stack.yml").read_text(encoding="utf-8"))
+    owner, mode = stack["volumes"]["data"]["owner"], int(stack["volumes"]["data"]["mode"], 8)
+    assert owner.split(":")[1] == str(stack["bluetooth"]["gid"]) and mode & 0o777 == 0o770
+    dockerfile = (STACK / "app" / "Dockerfile").read_text(encoding="utf-8")
+    packages = dockerfile[dockerfile.index(" AS packages\n"):dockerfile.index("FROM packages AS backend-packages")]
+    assert "os.umask(0o002)" in packages
+
+
+def test_bleak_is_one_that_knows_the_application_s_argument():
+    pinned = dict(line.split("==") for line in (STACK / "app" / "constraints.txt").read_text(encoding="utf-8").splitlines() if "==" in line)
+    assert int(pinned["bleak"].split(".")[0]) < 3 and "pycryptodome" in pinned and "dbus-fast" in pinned
+
+
+@pytest.mark.parametrize("access", ["dbus", "host"])
+def test_what_bluetooth_lays_over_names_the_backend_only(access):
+    text = (STACK / ("compose.bluetooth-%s.yaml" % access)).read_text(encoding="utf-8")
+    service = yaml.safe_load(re.sub(r"!reset (null|\[\])", "null", text))["services"]
+    assert list(service) == ["backend"]
+    opened = set(service["backend"]) & {"privileged", "network_mode", "cap_add", "devices", "pid", "ipc"}
+    assert opened == (set() if access == "dbus" else {"privileged", "network_mode"})
+    assert "user" not in service["backend"]

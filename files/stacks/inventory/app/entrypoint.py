@@ -96,6 +96,15 @@ def wait_for_database(environment):
         time.sleep(1)
 
 
+def server_command(environment, application):
+    """The command line of gunicorn."""
+    # --preload: the tables are made once, before the workers are forked; what is preloaded cannot be loaded again.
+    way = "--reload" if environment.get("GUNICORN_RELOAD") == "1" else "--preload"
+    # Only nginx reaches the port, so its headers are believed.
+    return ["gunicorn", way, "--workers", environment.get("WEB_WORKERS", "2"), "--timeout", environment.get("GUNICORN_TIMEOUT", "600"),
+            "--bind", "0.0.0.0:8000", "--worker-tmp-dir", "/dev/shm", "--forwarded-allow-ips", "*", application]
+
+
 def main():
     environment = os.environ
     environment.update(read_secrets(environment))
@@ -113,11 +122,7 @@ def main():
     wait_for_database(environment)
     with open("/opt/dockyard/app-module", encoding="ascii") as stream:
         application = stream.read().strip()
-    # --preload: the tables are made once, before the workers are forked. Only nginx reaches the port, so its headers are believed.
-    os.execvp("gunicorn", [
-        "gunicorn", "--preload", "--workers", environment.get("WEB_WORKERS", "2"), "--timeout", environment.get("GUNICORN_TIMEOUT", "600"),
-        "--bind", "0.0.0.0:8000", "--worker-tmp-dir", "/dev/shm", "--forwarded-allow-ips", "*", application,
-    ])
+    os.execvp("gunicorn", server_command(environment, application))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ EDITS = {
     "api-address": (PAGES, (".ts", ".tsx", ".js", ".jsx"), r"""(["'`])http://localhost:8000""", r"\1", True),
     "socket-address": (PAGES, (".ts", ".tsx", ".js", ".jsx"), r"""(["'`])ws://localhost:8000(/[^"'`]*)\1""",
                        r"`${window.location.protocol === 'https:' ? 'wss' : 'ws'}://${window.location.host}\2`", True),
+    # With Bluetooth: the server is imported as a package, and its cached data is to be forgotten after new data, not that of a second copy.
+    "reader-cache": (BACKEND, (".py",), r"(\n[ \t]+)import main(?=[ \t]*\n)", r"\1from webapp.backend import main", False),
     # The page would carry its author's key, the default of an input, to everybody who opens it.
     "author-key": (PAGES, (".ts", ".tsx", ".js", ".jsx"), r"""useState\((["'])[0-9a-fA-F]{32}\1\)""", "useState('')", False),
 }

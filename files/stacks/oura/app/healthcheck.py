@@ -3,13 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Asks the backend for its health and for the page that it serves. Sockets only, run with -I -S: it starts every few seconds."""
 
+import os
 import socket
 import sys
+
+# Another one than 8000 only on the host's own network.
+PORT = int(os.environ.get("OURA_LISTEN_PORT") or 8000)
 
 
 def ask(path):
     """(status line, body) of a GET request."""
-    with socket.create_connection(("127.0.0.1", 8000), timeout=8) as connection:
+    with socket.create_connection(("127.0.0.1", PORT), timeout=8) as connection:
         connection.sendall(b"GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n" % path)
         answer = b""
         while len(answer) < 65536:

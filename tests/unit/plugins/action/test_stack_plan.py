@@ -174,6 +174,13 @@ def test_the_address_without_a_variable(shelf, variables, url):
     assert plan(shelf, dict(GIVEN, **variables))["stacks"][0]["urls"] == [url]
 
 
+def test_a_path_follows_a_setting(shelf):
+    shelf.put(change=lambda stack: (stack["prove"][0].update(path="/{WORD}/health"), stack["urls"][0].update(path="/{WORD}/")))
+    word = STACK["settings"]["WORD"]["default"]
+    planned = plan(shelf)["stacks"][0]
+    assert planned["prove"][0]["url"] == "https://192.0.2.7:8443/%s/health" % word and planned["urls"] == ["https://192.0.2.7:8443/%s/" % word]
+
+
 @pytest.mark.parametrize("outside", [{"8443": 18443}, {8443: 18443}])
 def test_ports_as_seen_from_outside(shelf, outside):
     assert plan(shelf, dict(GIVEN, dockyard_url_ports=outside))["stacks"][0]["urls"] == ["https://192.0.2.7:18443/"]
@@ -439,7 +446,9 @@ def test_the_built_in_stacks_are_planned_without_problems(shelf, environment):
     for name in names:
         declared = stack_plan.load_stack(name, [stack_plan.BUILTIN], environment)[1].get("secrets", {})
         given = {secret: "x" for secret, entry in declared.items() if entry["source"] == "given"}
-        result = plan(shelf, {"dockyard_secrets_%s" % name.replace("-", "_"): given}, stacks=[name], stack_path=[], environment=environment)
+        # A copy of the source would be fetched.
+        variables = {"dockyard_secrets_%s" % name.replace("-", "_"): given, "dockyard_development_source_%s" % name.replace("-", "_"): "/srv/source"}
+        result = plan(shelf, variables, stacks=[name], stack_path=[], environment=environment)
         assert result["problems"] == []
         planned = result["stacks"][0]
         assert set(planned["image_variables"]) == {definitions.variable_of(service) for service in planned["services"] + planned["tools"]}
@@ -456,3 +465,83 @@ def test_a_released_stack_that_is_not_wanted_any_more_is_told_and_left(shelf):
     result = plan(shelf, dict(GIVEN), facts(releases={"my-shop": {"number": 3}, "old": {"number": 1}}))
     assert result["problems"] == [] and [note for note in result["notes"] if "old was released here" in note]
     assert not [note for note in result["notes"] if "my-shop was" in note]
+
+
+@pytest.mark.parametrize("outcome", ["stopped", "removed"])
+@pytest.mark.parametrize("unattended, planned", [
+    (None, ["my-shop"]), (False, ["my-shop"]), ("no", ["my-shop"]), (True, []), ("true", []), ("{{ 1 == 1 }}", [])])
+def test_what_was_stopped_on_purpose_comes_back_by_hand_only(shelf, outcome, unattended, planned):
+    releases = {"my-shop": {"outcome": outcome, "by": "anna@laptop", "time_epoch_s": 1795191060}}
+    variables = dict(GIVEN)
+    if unattended is not None:
+        variables["dockyard_unattended"] = stack_plan.trust_as_template(unattended) if isinstance(unattended, str) else unattended
+    result = plan(shelf, variables, facts(releases=releases))
+    assert [entry["name"] for entry in result["stacks"]] == planned and result["problems"] == []
+    assert result["left"] == ([] if planned else ["my-shop"]) and bool(result["images"]) == bool(planned)
+    ending = "this run brings it back" if planned else "this unattended run leaves it alone, and a run without dockyard_unattended brings it back"
+    assert result["notes"] == ["my-shop was %s on purpose by anna@laptop, 2026-11-20 16:11 UTC; %s" % (outcome, ending)]
+
+
+@pytest.mark.parametrize("outcome", ["released", "failed", None])
+def test_an_unattended_run_plans_everything_else(shelf, outcome):
+    result = plan(shelf, dict(GIVEN, dockyard_unattended=True), facts(releases={"my-shop": {"outcome": outcome}}))
+    assert [entry["name"] for entry in result["stacks"]] == ["my-shop"] and result["left"] == [] and result["notes"] == []
+
+
+def test_a_stack_that_is_not_listed_any_more_is_told_with_all_that_runs(shelf):
+    releases = {"old": {"outcome": "released"}, "torn": None, "stopped": {"outcome": "stopped"}}
+    schedules = {"old": {"clean": {}, "check": {}}}
+    notes = plan(shelf, facts=facts(releases=releases, containers=[{"project": "old"}, {"project": "x"}], schedules=schedules))["notes"]
+    assert [note.partition(" ")[0] for note in notes] == ["old", "torn"]
+    assert "left as it is, with 1 containers and the schedules check, clean; playbooks/stop.yml -e stack=old -e remove=true takes it off the host" in notes[0]
+    assert "with 0 containers; " in notes[1]
+
+
+def test_a_removed_stack_needs_its_space_again(shelf):
+    little = [{"path": "/var/lib/docker", "mount": "/", "free_bytes": 1 * MB}]
+    assert plan(shelf, facts=facts(disk=little, releases={"my-shop": {"outcome": "stopped", "by": "a"}}))["problems"] == []
+    assert "3000 MB" in plan(shelf, facts=facts(disk=little, releases={"my-shop": {"outcome": "removed", "by": "a"}}))["problems"][0]
+
+
+def tunnelled(stack, **entry):
+    stack["settings"]["SHOP_HOSTNAME"] = {"default": ""}
+    stack["tunnel"] = [dict({"hostname": {"setting": "SHOP_HOSTNAME"}, "service": "web", "port": 443}, **entry)]
+
+
+def test_a_service_with_a_hostname_is_in_the_tunnel(shelf):
+    shelf.put(change=tunnelled)
+    assert plan(shelf)["tunnel"] == []
+    result = plan(shelf, dict(GIVEN, dockyard_settings_my_shop={"SHOP_HOSTNAME": "shop.example.com"}))
+    assert result["problems"] == []
+    assert [(entry["stack"], entry["network"], entry["rule"]["hostname"], entry["rule"]["service"]) for entry in result["tunnel"]] == [
+        ("my-shop", "my-shop_default", "shop.example.com", "http://web.my-shop_default:443")]
+
+
+@pytest.mark.parametrize("hostname, told", [("https://shop.example.com", "which is a URL"), ("shop", "which is no hostname")])
+def test_a_hostname_that_is_none_is_told_with_its_setting(shelf, hostname, told):
+    shelf.put(change=tunnelled)
+    problems = plan(shelf, dict(GIVEN, dockyard_settings_my_shop={"SHOP_HOSTNAME": hostname}))["problems"]
+    assert len(problems) == 1 and told in problems[0] and "dockyard_settings_my_shop.SHOP_HOSTNAME" in problems[0]
+
+
+def test_two_stacks_with_one_hostname_are_told(shelf):
+    shelf.put(change=tunnelled)
+    shelf.put("other", change=lambda stack: (tunnelled(stack), stack["settings"]["PORT"].update(default=9443)))
+    settings = {"SHOP_HOSTNAME": "shop.example.com"}
+    variables = dict(GIVEN, dockyard_secrets_other={"licence": "x"}, dockyard_settings_my_shop=settings, dockyard_settings_other=settings)
+    problems = plan(shelf, variables, stacks=["my-shop", "other"])["problems"]
+    assert len(problems) == 1 and "stack other, dockyard_settings_other.SHOP_HOSTNAME: found the hostname shop.example.com, which" in problems[0]
+    assert "stack my-shop" in problems[0]
+
+
+def test_the_cloudflared_of_the_host_is_no_stack_that_was_left(shelf):
+    found = facts(releases={"tunnel": {"outcome": "released"}})
+    assert any(note.startswith("tunnel was released here") for note in plan(shelf, facts=found)["notes"])
+    assert plan(shelf, dict(GIVEN, dockyard_tunnel=True), facts=found)["notes"] == []
+
+
+def test_a_host_without_the_internet_has_no_tunnel(shelf):
+    told = "dockyard_tunnel: found a tunnel to Cloudflare in the environment offline"
+    assert any(text.startswith(told) for text in plan(shelf, dict(GIVEN, dockyard_tunnel="yes"), environment="offline")["problems"])
+    others = plan(shelf, GIVEN, environment="offline")["problems"] + plan(shelf, dict(GIVEN, dockyard_tunnel="yes"))["problems"]
+    assert not any(text.startswith(told) for text in others)

@@ -137,3 +137,38 @@ def test_a_relative_report_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     report.write_json("report.json", {"a": 1})
     assert json.loads((tmp_path / "report.json").read_text()) == {"a": 1}
+
+
+ENDED = {"outcome": "stopped", "by": "anna@laptop", "time_epoch_s": 1795191060, "running": [], "volumes": 2}
+
+
+@pytest.mark.parametrize("ended, health, note", [
+    (ENDED, "stopped", "shop was stopped by anna@laptop, 2026-11-20 16:11 UTC; deploy.yml brings it back"),
+    (dict(ENDED, running=["web"]), "stopped, 1 RUNNING", "; running all the same: web (started by hand?); deploy.yml"),
+    (dict(ENDED, outcome="removed"), "removed", "shop was removed by anna@laptop, 2026-11-20 16:11 UTC; its 2 volumes are kept; deploy.yml brings it back"),
+    (dict(ENDED, by="", time_epoch_s=None), "stopped", "shop was stopped by somebody, at an unknown time; "),
+])
+def test_what_was_stopped_on_purpose_is_told_as_such(callback, ended, health, note):
+    stopped = dict(SHOP, healthy=0, ended=ended)
+    callback.v2_playbook_on_stats(stats({"pi": {"dockyard": {"stacks": {"shop": stopped}}}}))
+    shown = callback.shown()
+    assert "UNHEALTHY" not in "".join(shown) and "  %s  " % health in shown[2]
+    assert shown[-1].startswith("note: pi: ") and note in shown[-1]
+
+
+def test_what_a_deployment_told_is_told_once(callback):
+    notes = ["shop was stopped on purpose by anna@laptop, 2026-11-20 16:11 UTC; this unattended run leaves it alone"]
+    callback.v2_playbook_on_stats(stats({"pi": {"dockyard": {"stacks": {"shop": dict(SHOP, ended=ENDED)}, "notes": notes}}}))
+    assert [line for line in callback.shown() if line.startswith("note: ")] == ["note: pi: " + notes[0]]
+
+
+def test_schedules_have_a_table_of_their_own(callback):
+    schedules = {"check": {"calendar": "*:0/15", "enabled": True, "last": {"started": "2026-11-20T16:15:03Z", "success": True}},
+                 "clean": {"calendar": None, "enabled": False, "last": {"started": "2026-11-20T04:00:00Z", "success": False}},
+                 "new": {"calendar": "daily", "enabled": True, "last": None}}
+    reports = {"pi": {"stacks": {"shop": dict(SHOP, schedules=schedules)}}, "ec2": {"stacks": {"shop": SHOP}}}
+    assert report.schedule_rows(reports) == [
+        ("pi", "shop", "check", "*:0/15", "on", "2026-11-20T16:15:03Z ok"), ("pi", "shop", "clean", "-", "off", "2026-11-20T04:00:00Z FAILED"),
+        ("pi", "shop", "new", "daily", "on", "-")]
+    callback.v2_playbook_on_stats(stats({host: {"dockyard": entry} for host, entry in reports.items()}))
+    assert callback.shown()[-4].split() == ["HOST", "STACK", "SCHEDULE", "WHEN", "IS", "LAST", "RUN"]

@@ -19,7 +19,8 @@ PLAN = {"name": "shop", "environment": "production", "revision": "r1", "urls": [
 
 def test_all_filters_are_there():
     assert sorted(stack.FilterModule().filters()) == [
-        "stack_answer_problems", "stack_artifact_variables", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "stacks_of_facts"]
+        "stack_answer_problems", "stack_artifact_variables", "stack_image_variables", "stack_secrets", "stack_summary", "stack_tls_due", "stacks_of_facts",
+        "stacks_to_stop"]
 
 
 def test_tls_due_is_asked_of_each_plan_with_its_own_facts_and_secrets():
@@ -128,3 +129,50 @@ def test_stacks_of_facts_misses_a_service_without_a_container():
     found = stack.stacks_of_facts({"releases": {"shop": {"all_services": ["db", "web"]}, "torn": None}, "containers": None})
     assert (found["shop"]["healthy"], found["shop"]["wanted"]) == (0, 2) and found["torn"]["wanted"] == 0
     assert stack.stacks_of_facts({}) == {}
+
+
+STOPPED = {"number": 5, "outcome": "stopped", "by": "anna@laptop", "time_epoch_s": 7, "all_services": ["web"]}
+
+
+@pytest.mark.parametrize("state, running", [("exited", []), ("running", ["web"]), ("paused", ["web"]), ("restarting", ["web"]), ("created", [])])
+def test_stacks_of_facts_knows_what_was_stopped_on_purpose(state, running):
+    container = {"project": "shop", "service": "web", "state": state, "health": None, "status": "", "image": "web:1", "oneoff": False}
+    facts = {"releases": {"shop": STOPPED}, "containers": [container], "volumes": [{"project": "shop"}, {"project": "blog"}]}
+    assert stack.stacks_of_facts(facts)["shop"]["ended"] == {"outcome": "stopped", "by": "anna@laptop", "time_epoch_s": 7, "running": running, "volumes": 1}
+    assert "ended" not in stack.stacks_of_facts({"releases": {"shop": {"outcome": "released"}}})["shop"]
+
+
+@pytest.mark.parametrize("more, there", [
+    ({}, False), ({"volumes": [{"project": "shop"}]}, True), ({"volumes": [{"project": "blog"}]}, False), ({"schedules": {"shop": {"check": {}}}}, True)])
+def test_a_removed_stack_is_told_while_something_of_it_is_left(more, there):
+    assert ("shop" in stack.stacks_of_facts(dict({"releases": {"shop": dict(STOPPED, outcome="removed")}}, **more))) is there
+
+
+def test_stacks_of_facts_hands_the_schedules_on():
+    check = {"calendar": "*:0/15", "enabled": True, "last": None}
+    found = stack.stacks_of_facts({"releases": {"shop": {}, "blog": {}}, "schedules": {"shop": {"check": check}, "gone": {"x": check}}})
+    assert found["shop"]["schedules"] == {"check": check} and found["blog"]["schedules"] == {} and "gone" not in found
+
+
+def test_stacks_of_facts_of_some():
+    assert list(stack.stacks_of_facts({"releases": {"shop": {}, "blog": {}}}, ["shop", "gone"])) == ["shop"]
+    assert stack.stacks_of_facts({"releases": {"shop": {}}}, []) == {}
+
+
+KNOWN = {"releases": {"shop": {}, "blog": None}, "stacks": {"shop": {}, "half": {}}, "schedules": {"torn": {}}}
+
+
+@pytest.mark.parametrize("asked, listed, names", [
+    ("shop", [], ["shop"]), ("shop, blog,shop", ["shop"], ["shop", "blog"]), ("all", ["shop"], ["blog", "half", "shop", "torn"]),
+    ("unlisted", ["shop", "half"], ["blog", "torn"]), ("unlisted", "shop, torn", ["blog", "half"]), ("unlisted", ["all"], []), ("elsewhere", [], []),
+    ("unlisted", None, ["blog", "half", "shop", "torn"]),
+])
+def test_stacks_to_stop(asked, listed, names):
+    assert stack.stacks_to_stop(KNOWN, asked, listed, [KNOWN, {"releases": {"elsewhere": {}}}]) == names
+
+
+@pytest.mark.parametrize("asked, text", [("", "found no stack to stop; .*stack=all.* the host has: blog, half, shop, torn"), (None, "found no stack"),
+                                         ("shop,shpo", "found the unknown stack shpo; needed one of: blog, half, shop, torn")])
+def test_stacks_to_stop_refuses(asked, text):
+    with pytest.raises(AnsibleFilterError, match=text):
+        stack.stacks_to_stop(KNOWN, asked, [])

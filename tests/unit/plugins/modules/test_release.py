@@ -664,6 +664,19 @@ def test_compose_fails_while_bringing_up(host, run):
 
 # -- refused before anything that runs is touched --------------------------------
 
+def test_a_file_of_any_bytes(host, run):
+    given = options(host)
+    given["files"].append({"path": "source/src/logo.png", "content": "iVBORwD/", "encoding": "base64", "mode": "0755"})
+    answer = run(given, diff=True)
+    assert answer["changed"] is True
+    path = os.path.join(host.directory, "source", "src", "logo.png")
+    with open(path, "rb") as handle:
+        assert handle.read() == b"\x89PNG\x00\xff"
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o755
+    assert [entry["prepared"] for entry in answer["diff"] if "logo.png" in entry["prepared"]][0].endswith("+(6 bytes)\n")
+    assert run(given)["changed"] is False
+
+
 def test_files_that_compose_refuses_leave_everything_as_it_was(host, run):
     run()
     before, containers = host.tree(), host.load()

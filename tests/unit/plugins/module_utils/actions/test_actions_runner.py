@@ -369,6 +369,19 @@ def test_what_cannot_be_run(host, change, name, text):
     assert host.calls() == []
 
 
+@pytest.mark.parametrize("ledger, refused", [
+    ('{"outcome": "released"}\n{"outcome": "stopped", "by": "anna@laptop"}\n', True), ('{"outcome": "stopped"}\n', True),
+    ('{"outcome": "stopped"}\n{"outcome": "released"}\n', False), ('{"outcome": "released"}\n{"outcome": "sto', False), ("", False)])
+def test_nothing_of_a_stopped_stack_is_run(host, ledger, refused):
+    (host.state_dir / "releases" / "radio.jsonl").write_text(ledger)
+    if not refused:
+        assert perform(host)["success"]
+        return
+    with pytest.raises(runner.ActionProblem, match="radio: found it stopped by (anna@laptop|somebody); needed it to serve; deploy it again"):
+        perform(host)
+    assert host.calls() == []
+
+
 def test_an_unknown_stack_names_those_that_are_there(host):
     stack = runner.Stack("rodio", str(host.directory.parent / "rodio"), str(host.state_dir))
     with pytest.raises(runner.ActionProblem, match="rodio: found no such stack on this host .* needed one of: radio; correct the stack, or deploy it first"):

@@ -43,6 +43,14 @@ def test_whose_unit_it_is(stack, file, ours):
     assert units.is_unit_of(stack, file) is ours
 
 
+@pytest.mark.parametrize("file, parts", [
+    ("dockyard-shop-check.timer", ("shop", "check")), ("dockyard-my-shop-check_all.timer", ("my-shop", "check_all")),
+    ("dockyard-shop-check.service", (None, None)),
+    ("dockyard-shop.timer", (None, None)), ("dockyard-shop-Check.timer", (None, None)), ("x-dockyard-shop-check.timer", (None, None))])
+def test_what_a_timer_is_of(file, parts):
+    assert units.split_timer(file) == parts
+
+
 def test_waiting_timers_as_systemd_257_shows_them():
     output = ("Id=dockyard-a-x.timer\nActiveState=active\nNeedDaemonReload=no\n\nId=dockyard-a-y.timer\nActiveState=active\nNeedDaemonReload=yes\n\n"
               "Id=dockyard-a-z.timer\nActiveState=inactive\nNeedDaemonReload=no\n")

@@ -602,6 +602,27 @@ def test_secrets_are_described_and_never_shown(copy):
     assert "hunter2" not in json.dumps(facts)
 
 
+def test_schedules_are_found_by_their_timers(copy):
+    root = copy("trixie-amd64")
+    folder = root / "etc/systemd/system"
+    (folder / "timers.target.wants").mkdir(parents=True)
+    for name, calendar in (("dockyard-shop-x-check", "*:0/15"), ("dockyard-shop-new", "daily"), ("dockyard-shop-torn", "daily")):
+        (folder / (name + ".timer")).write_text("[Timer]\nOnCalendar=%s\n" % calendar)
+    (folder / "timers.target.wants/dockyard-shop-x-check.timer").symlink_to(folder / "dockyard-shop-x-check.timer")
+    for name in ("dockyard-shop-new.service", "apt-daily.timer", "dockyard-x.timer"):
+        (folder / name).write_text("[Unit]\n")
+    results = root / "var/lib/dockyard/results"
+    for path, text in (("shop-x/check/2026-01-01T000000.json", '{"started": "old", "success": true}'), ("shop/torn/1.json", "{"),
+                       ("shop-x/check/2026-01-02T000000.json", '{"started": "2026-01-02T00:00:00Z", "success": false, "output": "hunter2"}')):
+        (results / path).parent.mkdir(parents=True, exist_ok=True)
+        (results / path).write_text(text)
+    facts = gather(root)
+    assert facts["schedules"] == {
+        "shop-x": {"check": {"calendar": "*:0/15", "enabled": True, "last": {"started": "2026-01-02T00:00:00Z", "success": False}}},
+        "shop": {"new": {"calendar": "daily", "enabled": False, "last": None}, "torn": {"calendar": "daily", "enabled": False, "last": None}}}
+    assert "not a result of a schedule" in facts["unknown"]["schedules.shop.torn.last"] and "hunter2" not in json.dumps(facts)
+
+
 def test_mac():
     programs = Programs(sw_vers="ProductName:\tmacOS\nProductVersion:\t15.6\n")
     facts = collect.Collector(root=tree_path("bookworm-amd64"), machine="arm64", page_size=16384, sysname="Darwin", run=programs).run()

@@ -42,6 +42,13 @@ def check(change=None, present=PRESENT):
     return definitions.cross_check(definition, [document], lambda path: path in present)
 
 
+@pytest.mark.parametrize("path, found", [
+    ("/health", "/health"), ("//kept", "//kept"), ("/{BASE}/health", "/a/b/health"), ("/{EMPTY}/", "/"), ("/{EMPTY}/{PORT}", "/80"),
+    ("/{lower}/", "/{lower}/")])
+def test_a_path_with_settings(path, found):
+    assert definitions.path_of(path, {"BASE": "a/b", "EMPTY": "", "PORT": 80}) == found
+
+
 @pytest.mark.parametrize("service, variable", [("app", "APP_IMAGE"), ("api-v2", "API_V2_IMAGE"), ("a.b_c", "A_B_C_IMAGE")])
 def test_variable_of(service, variable):
     assert definitions.variable_of(service) == variable
@@ -95,6 +102,8 @@ BAD = {
     "port of nobody": (lambda d, c: d["ports"][0].update(service="x"), "ports[0]/service: compose.yaml has no service 'x'"),
     "port without setting": (lambda d, c: d["ports"][0].update(setting="NONE"), "ports[0]/setting: needed a setting of type port named NONE"),
     "port of another type": (lambda d, c: d["ports"][0].update(setting="WORD"), "ports[0]/setting: needed a setting of type port named WORD"),
+    "path of prove": (lambda d, c: d["prove"][0].update(path="/{BASE}/"), "prove[0]/path: no setting is named BASE"),
+    "path of urls": (lambda d, c: d["urls"][0].update(path="/{WORD}/{BASE}"), "urls[0]/path: no setting is named BASE"),
     "prove without setting": (lambda d, c: d["prove"][0].update(setting="X"), "prove[0]/setting: no setting is named X"),
     "url without setting": (lambda d, c: d["urls"][0].update(setting="X"), "urls[0]/setting: no setting is named X"),
     "file outside": (lambda d, c: d["files"].append({"source": "conf/../../etc/passwd"}), "files[1]/source: conf/../../etc/passwd leaves the stack's folder"),
@@ -233,3 +242,12 @@ def test_a_recipe_without_source_needs_none():
         definition.pop("source")
         definition["images"]["web"]["build"]["source"] = False
     assert check(change) == []
+
+
+def test_a_secret_of_a_profile_that_is_off_is_not_asked_for():
+    definition = {"name": "x", "images": {"web": {}, "cloudflared": {}}, "secrets": {"token": {"readers": [1]}, "both": {"readers": [0]}},
+                  "profiles": {"tunnel": {"services": ["cloudflared"], "when": {"ON": True}}}}
+    documents = [{"services": {"web": {"secrets": ["b"]}, "cloudflared": {"profiles": ["tunnel"], "secrets": ["b", "t"]}},
+                  "secrets": {"t": {"file": "./secrets/token.1"}, "b": {"file": "./secrets/both"}}}]
+    assert sorted(definitions.active(definition, documents, {"ON": "false"})[0]["secrets"]) == ["both"]
+    assert sorted(definitions.active(definition, documents, {"ON": "true"})[0]["secrets"]) == ["both", "token"]

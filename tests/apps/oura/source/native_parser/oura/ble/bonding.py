@@ -3,6 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bonding with a ring."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 def list_bluetooth_adapters():
-    return []
+    folder = Path("/sys/class/bluetooth")
+    return sorted(entry.name for entry in folder.iterdir() if entry.name.startswith("hci")) if folder.exists() else []

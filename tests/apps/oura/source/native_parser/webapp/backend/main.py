@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException, WebSocket
+from fastapi import FastAPI, HTTPException, WebSocket, WebSocketDisconnect
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -23,11 +23,12 @@ from oura import RingDataReader
 from oura.analysis.sleep import SleepAnalyzer
 
 try:
-    from webapp.backend.ble_handler import bonding
+    from oura.ble import bonding
+    from webapp.backend.ble_handler import ble_manager
     BLE_AVAILABLE = True
 except ImportError:
     BLE_AVAILABLE = False
-    bonding = None
+    ble_manager = bonding = None
 
 app = FastAPI(title="Ring data (stand-in)")
 app.add_middleware(CORSMiddleware, allow_origins=["http://localhost:3000", "http://localhost:5173"], allow_credentials=True,
@@ -79,13 +80,27 @@ async def sleep_stages(night: int = -1):
 @app.websocket("/ble/ws")
 async def ble(websocket: WebSocket):
     await websocket.accept()
-    await websocket.send_json({"type": "error", "message": "BLE not available in Docker."})
-    await websocket.close()
+    if not BLE_AVAILABLE:
+        await websocket.send_json({"type": "error", "message": "BLE not available in Docker."})
+        await websocket.close()
+        return
+    ble_manager.websockets.append(websocket)
+    try:
+        while True:
+            command = await websocket.receive_json()
+            if command.get("action") == "connect":
+                await ble_manager.connect_ring(command.get("adapter"))
+            elif command.get("action") == "get-data":
+                await ble_manager.get_data()
+            else:
+                await websocket.send_json({"type": "error", "message": f"Unknown action: {command.get('action')}"})
+    except WebSocketDisconnect:
+        ble_manager.websockets.remove(websocket)
 
 
 @app.get("/ble/adapters")
 async def adapters():
-    return {"adapters": [], "default": "none"}
+    return {"adapters": bonding.list_bluetooth_adapters() if BLE_AVAILABLE else [], "default": "hci0" if BLE_AVAILABLE else "none"}
 
 
 @app.post("/ble/reload-data")
