@@ -266,6 +266,8 @@ class ActionModule(ActionBase):
         problems += found
         if file:
             compose_files.append(file)
+            if access.reset(bluetooth):
+                documents.append({"services": {service: {"networks": definitions.Reset(), "ports": definitions.Reset()} for service in bluetooth["services"]}})
             documents.append(read_yaml(os.path.join(folder, file)))
             services = definitions.services_of(documents)
             if bluetooth["access"] == "dbus":
@@ -321,6 +323,9 @@ class ActionModule(ActionBase):
                                                  "host": self._vars.get("inventory_hostname")}, problems)
             contents[path] = text
             files.append({"path": path, "content": text, "mode": entry.get("mode", "0644")})
+        if file and access.reset(bluetooth):
+            compose_files.insert(compose_files.index(file), access.RESET_FILE)
+            files.append({"path": access.RESET_FILE, "content": access.reset(bluetooth), "mode": "0644"})
         for service, values in env.items():
             if values:
                 files.append({"path": "%s.env" % service, "content": envfile.render(values, HEADER), "mode": "0600"})

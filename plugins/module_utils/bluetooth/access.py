@@ -24,6 +24,17 @@ def overlay_file(access):
     return "compose.bluetooth-%s.yaml" % access
 
 
+# The file that takes away what Compose does not allow beside the host's network; it goes before the stack's own.
+RESET_FILE = "compose.bluetooth-reset.yaml"
+
+
+def reset(entry):
+    """Text of that file (str); made here, since Compose's tag is none that other readers of YAML know. Empty where nothing has to be taken away."""
+    if not entry or entry["access"] != "host":
+        return ""
+    return "services:\n" + "".join("  %s:\n    networks: !reset null\n    ports: !reset []\n" % name for name in entry["services"])
+
+
 def _where(name):
     return name.replace("-", "_")
 

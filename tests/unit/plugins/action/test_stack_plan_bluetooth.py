@@ -19,7 +19,7 @@ STACK = {"schema": 1, "name": "my-ring", "images": {"web": {"pull": {"image": "w
          "bluetooth": {"access": {"setting": "BLE"}, "uid": 52101, "services": ["web"], "optional": True}}
 COMPOSE = {"services": {"web": {"image": "${WEB_IMAGE}", "user": "1000:1000", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"],
                                 "networks": ["in"]}}, "networks": {"in": {}}}
-HOST = "services:\n  web:\n    privileged: true\n    network_mode: host\n    networks: !reset null\n    ports: !override []\n"
+HOST = "services:\n  web:\n    privileged: true\n    network_mode: host\n"
 FACTS = {"architecture": {"docker_platform": "linux/arm64"}, "bluetooth": {"adapters": ["hci0"], "apparmor": True}, "releases": {}}
 SOCKET = "/run/dbus/system_bus_socket"
 
@@ -97,7 +97,9 @@ def test_host_mode(shelf):
     folder = shelf(host=HOST)
     assert "asked for twice" in plan(folder, "host")["problems"][0] and len(plan(folder, "host")["problems"]) == 1
     result = plan(folder, "host", dockyard_bluetooth_host_my_ring="yes")
-    assert result["problems"] == [] and result["stacks"][0]["compose_files"] == ["compose.yaml", "compose.bluetooth-host.yaml"]
+    assert result["problems"] == [] and result["stacks"][0]["compose_files"] == ["compose.yaml", "compose.bluetooth-reset.yaml", "compose.bluetooth-host.yaml"]
+    made = next(file for file in result["stacks"][0]["files"] if file["path"] == "compose.bluetooth-reset.yaml")
+    assert made["content"] == "services:\n  web:\n    networks: !reset null\n    ports: !reset []\n"
     assert result["stacks"][0]["overlay"]["web"]["user"] == "52101:52101" and "host mode" in result["notes"][0] and "privileged" in result["notes"][0]
 
 
