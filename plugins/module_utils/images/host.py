@@ -194,20 +194,22 @@ class Host:
         where, reference, platform = request["where"], request["reference"], request["platform"]
         own = places.platform_reference(reference, platform)
         self.docker.must(cli.tag_argv(reference, own))
+        before = plan.repo_digests(self.image(own) or {}, parse_reference(own))
         try:
             if self.reporter:
                 self.reporter.add(f"push {own}")
             self.docker.push(own, where, PullWatch(self.reporter, f"push {own}") if self.reporter else None)
             if self.reporter:
                 self.reporter.done(f"push {own}")
-            image = self.image(own)
-            digest = plan.repo_digest(image or {}, parse_reference(own))
+            after = plan.repo_digests(self.image(own) or {}, parse_reference(own))
         finally:
             self.docker.call(cli.untag_argv([own]))
+        there = self.docker.call(["manifest", "inspect", reference])
+        listed = there.out if there.code == 0 else None
+        digest = places.pushed_digest(before, after, listed, platform)
         if not digest:
             raise ImagesError(where, f"no digest of {own} after its push", "an engine that tells what it pushed", "the builder's Docker (docker_engine role)")
-        there = self.docker.call(["manifest", "inspect", reference])
-        entries = places.merge_list(there.out if there.code == 0 else None, platform, digest)
+        entries = places.merge_list(listed, platform, digest)
         # What an earlier list of this name left here would be added to the new one.
         self.docker.call(["manifest", "rm", reference])
         for argv in places.list_argv(reference, entries):

@@ -135,6 +135,19 @@ def merge_list(text: Optional[str], platform: str, digest: str) -> list[dict]:
     return [{"platform": name, "digest": entries[name]} for name in sorted(entries)]
 
 
+def pushed_digest(before: list[str], after: list[str], text: Optional[str], platform: str) -> Optional[str]:
+    """The digest of one platform's image that was just pushed, or null.
+
+    An image that came by the list carries the list's digest as well, which must not become an entry of the list.
+    ``before`` and ``after`` are its digests around the push; ``text`` is what the registry has under the list's tag (JSON), or null.
+    """
+    new = [digest for digest in after if digest not in before]
+    if new or len(after) == 1:
+        return (new or after)[0]
+    listed = {entry["platform"]: entry["digest"] for entry in merge_list(text, "none/none", "")}
+    return listed.get(plain(platform)) if listed.get(plain(platform)) in after else None
+
+
 def list_argv(reference: str, entries: list[dict]) -> list[list[str]]:
     """The docker commands that make a manifest list of these entries and push it; engine 20.10 without Buildx has them too."""
     repository = reference.rsplit(":", 1)[0]

@@ -57,14 +57,20 @@ class Inventory:
 
 def repo_digest(image: dict, reference: Reference) -> Optional[str]:
     """The registry's digest of an image under this repository, or null for an image that was never in a registry."""
+    return next(iter(repo_digests(image, reference)), None)
+
+
+def repo_digests(image: dict, reference: Reference) -> list[str]:
+    """All digests that an image has under this repository: a list's that it was pulled by, and its own that it was pushed by."""
+    found = []
     for text in image.get("digests") or []:
         try:
             known = parse_reference(text)
         except ValueError:
             continue
         if known.repository == reference.repository and known.digest:
-            return known.digest
-    return None
+            found.append(known.digest)
+    return found
 
 
 def base_identity(text: str, inventory: Inventory) -> Optional[str]:

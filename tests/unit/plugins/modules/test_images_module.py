@@ -253,13 +253,24 @@ SHARED, OWN = "r.test/x/s-a:ffffffffffffffff", "r.test/x/s-a:ffffffffffffffff-ar
 PUSH = {"where": "s/a", "reference": SHARED, "platform": "linux/arm64"}
 
 
-def pushed():
-    return answer(dict(raw(1, [SHARED, OWN]), RepoDigests=[f"r.test/x/s-a@{ARM_DIGEST}"]))
+LIST_DIGEST = "sha256:" + "c" * 64
 
 
-def test_a_push_puts_its_platform_into_the_list_and_keeps_the_others():
-    there = json.dumps({"manifests": [{"digest": AMD_DIGEST, "platform": {"os": "linux", "architecture": "amd64"}}]})
-    with scripted((["image", "tag", SHARED, OWN], OK), (["push", OWN], OK), (["image", "inspect", OWN], pushed()), (["image", "rm", OWN], OK),
+def pushed(*digests):
+    return answer(dict(raw(1, [SHARED, OWN]), RepoDigests=[f"r.test/x/s-a@{digest}" for digest in digests]))
+
+
+@pytest.mark.parametrize("before, after, listed", [
+    ([], [ARM_DIGEST], False),
+    # The image came by the list, whose digest it carries: another builder's, or this one's before it was made anew.
+    ([LIST_DIGEST], [LIST_DIGEST, ARM_DIGEST], True), ([LIST_DIGEST], [ARM_DIGEST, LIST_DIGEST], True),
+    ([LIST_DIGEST, ARM_DIGEST], [LIST_DIGEST, ARM_DIGEST], True), ([ARM_DIGEST], [ARM_DIGEST], False),
+])
+def test_a_push_puts_its_platform_into_the_list_and_keeps_the_others(before, after, listed):
+    there = json.dumps({"manifests": [{"digest": AMD_DIGEST, "platform": {"os": "linux", "architecture": "amd64"}}] + (
+        [{"digest": ARM_DIGEST, "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}}] if listed else [])})
+    with scripted((["image", "tag", SHARED, OWN], OK), (["image", "inspect", OWN], pushed(*before)), (["push", OWN], OK),
+                  (["image", "inspect", OWN], pushed(*after)), (["image", "rm", OWN], OK),
                   (["manifest", "inspect", SHARED], cli.Done(0, there, "")), (["manifest", "rm", SHARED], cli.Done(1, "", "none")),
                   (["manifest", "create", SHARED, f"r.test/x/s-a@{AMD_DIGEST}", f"r.test/x/s-a@{ARM_DIGEST}"], OK),
                   (["manifest", "annotate", "--os", "linux", "--arch", "amd64"], OK), (["manifest", "annotate", "--os", "linux", "--arch", "arm64"], OK),
@@ -274,15 +285,23 @@ def test_a_push_puts_its_platform_into_the_list_and_keeps_the_others():
     ("something else", ["a push of r.test/x/s-a:ffffffffffffffff-arm64 that failed: something else", "images_registry"]),
 ])
 def test_a_push_that_fails_says_why_and_leaves_no_name(text, parts):
-    with scripted((["image", "tag"], OK), (["push", OWN], cli.Done(1, "", text)), (["image", "rm", OWN], OK)) as (target, unused):
+    with scripted((["image", "tag"], OK), (["image", "inspect", OWN], pushed()), (["push", OWN], cli.Done(1, "", text)), (["image", "rm", OWN], OK)) as (target, unused):
         with pytest.raises(ImagesError) as caught:
             target.push(PUSH)
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
+def test_a_list_that_lacks_the_only_known_digest_is_not_made_of_a_list():
+    with scripted((["image", "tag"], OK), (["image", "inspect", OWN], pushed(LIST_DIGEST, ARM_DIGEST)), (["push", OWN], OK),
+                  (["image", "inspect", OWN], pushed(LIST_DIGEST, ARM_DIGEST)), (["image", "rm", OWN], OK),
+                  (["manifest", "inspect"], cli.Done(1, "", "no such manifest"))) as (target, unused):
+        with pytest.raises(ImagesError, match="no digest of"):
+            target.push(PUSH)
+
+
 def test_a_list_that_the_registry_refuses_fails():
-    with scripted((["image", "tag"], OK), (["push", OWN], OK), (["image", "inspect", OWN], pushed()), (["image", "rm", OWN], OK),
-                  (["manifest", "inspect"], cli.Done(1, "", "no such manifest")), (["manifest", "rm"], OK), (["manifest", "create"], OK),
+    with scripted((["image", "tag"], OK), (["image", "inspect", OWN], pushed()), (["push", OWN], OK), (["image", "inspect", OWN], pushed(ARM_DIGEST)),
+                  (["image", "rm", OWN], OK), (["manifest", "inspect"], cli.Done(1, "", "no such manifest")), (["manifest", "rm"], OK), (["manifest", "create"], OK),
                   (["manifest", "annotate"], OK), (["manifest", "push"], cli.Done(1, "", "500 internal server error"))) as (target, unused):
         with pytest.raises(ImagesError, match="500 internal"):
             target.push(PUSH)
