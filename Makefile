@@ -41,11 +41,11 @@ molecule: venv ## the scenarios on real test hosts
 journeys: venv ## killed runs, drift, ways back and bad input on real test hosts
 	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m "not heavy" --durations=10
 
-journeys-heavy: venv ## the stacks that build for minutes: emorobcare, strain_seer
+journeys-heavy: venv ## emorobcare, strain_seer, oura with all its packages, development with a mounted source
 	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m heavy
 
 test: test-fast sanity molecule journeys ## all that CI runs
-	@echo "make test-all adds journeys-heavy (emorobcare and strain_seer built, deployed and restarted) and test-pi (the arm64 machine)"
+	@echo "make test-all adds journeys-heavy (emorobcare and strain_seer; oura with all packages; development with a mounted source) and test-pi (the arm64 machine)"
 
 test-pi: venv ## the whole deployment on the arm64 machine
 	tests/pi/run

@@ -379,6 +379,7 @@ def fixture_wheels(tmp_path):
     server.server_close()
 
 
+@pytest.mark.heavy
 def test_full_with_models_and_back(running, wheels, tmp_path):
     """torch from the index that the operator names, the models from his folder, verified and read-only; and back to minimal.
 

@@ -131,6 +131,7 @@ def test_offline_passes_on_a_host_that_has_everything(converged):
 
 # -- development -----------------------------------------------------------------------
 
+@pytest.mark.heavy
 def test_development_runs_the_mounted_source_and_loads_it_again(converged):
     host = converged.a
     before = host.sh("docker inspect -f '{{.Config.Image}}' inventory-app-1")
@@ -152,6 +153,7 @@ def test_development_runs_the_mounted_source_and_loads_it_again(converged):
     assert host.sh("docker inspect -f '{{.Id}} {{.State.StartedAt}}' inventory-app-1") == container
 
 
+@pytest.mark.heavy
 def test_the_port_for_debugging_answers_on_the_host_only(developed):
     host = developed.a
     assert host.sh("docker ps --format '{{.Ports}}' --filter name=inventory-app-1") == "127.0.0.1:15680->8000/tcp"
@@ -160,6 +162,7 @@ def test_the_port_for_debugging_answers_on_the_host_only(developed):
         socket.create_connection((host.address, 15680), timeout=5).close()
 
 
+@pytest.mark.heavy
 def test_another_run_puts_the_source_of_the_controller_back(developed):
     host = developed.a
     developed.deploy("-e", "dockyard_environment=development").good()
