@@ -45,7 +45,7 @@ journeys-heavy: venv ## emorobcare, strain_seer, oura with all its packages, dev
 	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m heavy
 
 test: test-fast sanity molecule journeys ## all that CI runs
-	@echo "make test-all adds journeys-heavy (emorobcare and strain_seer; oura with all packages; development with a mounted source) and test-pi (the arm64 machine)"
+	@echo "make test-all adds journeys-heavy (emorobcare and strain_seer; oura with all packages and with a lesser parser; development with a mounted source) and test-pi (the arm64 machine)"
 
 test-pi: venv ## the whole deployment on the arm64 machine
 	tests/pi/run

@@ -314,6 +314,7 @@ def test_a_parser_that_is_not_accepted_or_does_not_parse_is_refused(running):
     assert running.image("parser") == before
 
 
+@pytest.mark.heavy
 def test_a_parser_that_parses_the_recorded_sample_only(running):
     """As the real one may turn out to be: the health asks less of our samples, and a release that is not well is taken back as always."""
     make.make(running.source, "recorded")

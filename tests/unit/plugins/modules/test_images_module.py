@@ -285,7 +285,8 @@ def test_a_push_puts_its_platform_into_the_list_and_keeps_the_others(before, aft
     ("something else", ["a push of r.test/x/s-a:ffffffffffffffff-arm64 that failed: something else", "images_registry"]),
 ])
 def test_a_push_that_fails_says_why_and_leaves_no_name(text, parts):
-    with scripted((["image", "tag"], OK), (["image", "inspect", OWN], pushed()), (["push", OWN], cli.Done(1, "", text)), (["image", "rm", OWN], OK)) as (target, unused):
+    with scripted((["image", "tag"], OK), (["image", "inspect", OWN], pushed()), (["push", OWN], cli.Done(1, "", text)),
+                  (["image", "rm", OWN], OK)) as (target, unused):
         with pytest.raises(ImagesError) as caught:
             target.push(PUSH)
     assert all(part in str(caught.value) for part in parts), str(caught.value)
@@ -300,8 +301,8 @@ def test_a_list_that_lacks_the_only_known_digest_is_not_made_of_a_list():
 
 
 def test_a_list_that_the_registry_refuses_fails():
-    with scripted((["image", "tag"], OK), (["image", "inspect", OWN], pushed()), (["push", OWN], OK), (["image", "inspect", OWN], pushed(ARM_DIGEST)),
-                  (["image", "rm", OWN], OK), (["manifest", "inspect"], cli.Done(1, "", "no such manifest")), (["manifest", "rm"], OK), (["manifest", "create"], OK),
+    with scripted((["image", "tag"], OK), (["image", "inspect", OWN], pushed()), (["push", OWN], OK),
+                  (["image", "inspect", OWN], pushed(ARM_DIGEST)), (["image", "rm", OWN], OK), (["manifest", "inspect"], cli.Done(1, "", "no such manifest")), (["manifest", "rm"], OK), (["manifest", "create"], OK),
                   (["manifest", "annotate"], OK), (["manifest", "push"], cli.Done(1, "", "500 internal server error"))) as (target, unused):
         with pytest.raises(ImagesError, match="500 internal"):
             target.push(PUSH)
