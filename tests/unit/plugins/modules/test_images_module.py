@@ -302,7 +302,8 @@ def test_a_list_that_lacks_the_only_known_digest_is_not_made_of_a_list():
 
 def test_a_list_that_the_registry_refuses_fails():
     with scripted((["image", "tag"], OK), (["image", "inspect", OWN], pushed()), (["push", OWN], OK),
-                  (["image", "inspect", OWN], pushed(ARM_DIGEST)), (["image", "rm", OWN], OK), (["manifest", "inspect"], cli.Done(1, "", "no such manifest")), (["manifest", "rm"], OK), (["manifest", "create"], OK),
+                  (["image", "inspect", OWN], pushed(ARM_DIGEST)), (["image", "rm", OWN], OK),
+                  (["manifest", "inspect"], cli.Done(1, "", "no such manifest")), (["manifest", "rm"], OK), (["manifest", "create"], OK),
                   (["manifest", "annotate"], OK), (["manifest", "push"], cli.Done(1, "", "500 internal server error"))) as (target, unused):
         with pytest.raises(ImagesError, match="500 internal"):
             target.push(PUSH)
