@@ -13,7 +13,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 venv: $(VENV)/.ready ## the controller's Python environment
 
@@ -28,7 +28,7 @@ lint: venv ## ansible-lint, yamllint, syntax of all Python
 	tests/lint
 
 unit: venv ## unit tests
-	$(BIN)/python -m pytest tests/unit -q -p no:cacheprovider
+	$(BIN)/python -m pytest tests/unit -q -p no:cacheprovider -n auto
 
 test-fast: lint unit ## for daily work, under 2 minutes
 
@@ -38,6 +38,9 @@ sanity: venv ## ansible-test sanity and galaxy-importer on the built collection
 molecule: venv ## the scenarios on real test hosts
 	tests/scenarios
 
+molecule-heavy: venv ## the scenarios of whole stacks: oura, emorobcare, strain_seer, stream_checker
+	tests/scenarios --heavy
+
 journeys: venv ## killed runs, drift, ways back and bad input on real test hosts
 	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m "not heavy" --durations=10
 
@@ -45,15 +48,15 @@ journeys-heavy: venv ## emorobcare, strain_seer, oura with all its packages, dev
 	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m heavy
 
 test: test-fast sanity molecule journeys ## all that CI runs
-	@echo "make test-all adds journeys-heavy (emorobcare and strain_seer; oura with all packages and with a lesser parser; development with a mounted source) and test-pi (the arm64 machine)"
+	@echo "make test-all adds molecule-heavy (a scenario for each of oura, emorobcare, strain_seer and stream_checker), journeys-heavy (emorobcare and strain_seer; oura with all packages and with a lesser parser; development with a mounted source) and test-pi (the arm64 machine)"
 
 test-pi: venv ## the whole deployment on the arm64 machine
 	tests/pi/run
 
-test-all: test journeys-heavy test-pi ## CI's tests, the heavy journeys and the arm64 machine
+test-all: test molecule-heavy journeys-heavy test-pi ## CI's tests, the heavy scenarios and journeys, and the arm64 machine
 
 clean: ## remove the test hosts and the environment
 	-$(BED) remove --all
 	rm -rf $(VENV) .cache
 
-.PHONY: help venv deploy lint unit test-fast sanity molecule journeys journeys-heavy test test-pi test-all clean
+.PHONY: help venv deploy lint unit test-fast sanity molecule molecule-heavy journeys journeys-heavy test test-pi test-all clean

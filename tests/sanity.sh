@@ -173,7 +173,7 @@ if [ -n "$newest_python" ]; then
             rm -rf "$newest_venv"
             "$cache/pythons/python$newest_python" -m venv "$newest_venv"
         fi
-        mapfile -t needed < <(grep -E '^(pytest|jsonschema|boto3|moto.*|Flask|flask-cors)==' requirements.txt)
+        mapfile -t needed < <(grep -E '^(pytest|pytest-xdist|jsonschema|boto3|moto.*|Flask|flask-cors)==' requirements.txt)
         if "$newest_venv/bin/python" -m pip install --quiet --upgrade ansible-core "${needed[@]}" >"$cache/logs/newest-core-pip" 2>&1; then
             touch "$newest_venv/.ready"
         elif [ ! -e "$newest_venv/.ready" ]; then
@@ -233,7 +233,7 @@ if [ -n "$newest" ]; then
     # shellcheck disable=SC2086
     get_pip "$newest_venv/bin/python" $available
     ansible_test "core-$newest" "$newest_venv/bin"
-    if ! "$newest_venv/bin/python" -m pytest tests/unit -q -p no:cacheprovider >"$cache/logs/units" 2>&1; then
+    if ! "$newest_venv/bin/python" -m pytest tests/unit -q -p no:cacheprovider -n auto >"$cache/logs/units" 2>&1; then
         say_wrong "unit tests, core $newest on Python $newest_python" "$cache/logs/units" '^(FAILED|ERROR|[0-9]+ failed)'
     fi
 fi
