@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -128,9 +130,30 @@ def test_a_shared_temporary_folder_is_left_alone(tmp_path):
 
 
 def test_foreign_environment_files_are_those_that_the_application_loads():
-    source = (ROOT / "tests" / "apps" / "inventory" / "src" / "main.py").read_text(encoding="utf-8")
-    for path in entrypoint.FOREIGN_ENVIRONMENT:
-        assert '"%s"' % path in source
+    # The layout of HEAD is made from the other one, by make.sh; its folder is a link to that of the other.
+    named = []
+    for path in ("inventory/src/main.py", "inventory-head/make.sh"):
+        source = (ROOT / "tests" / "apps" / path).read_text(encoding="utf-8")
+        named += re.search(r"ENV_FILES = \((.*?)\)", source.replace(".*#", ""), re.S).group(1).split(",")
+    assert set(entrypoint.FOREIGN_ENVIRONMENT) == {name.strip(' "\n').replace("/thingdb/", "/inventory/") for name in named}
+
+
+def test_the_server_gives_up_forgotten_transactions_unless_told_otherwise(tmp_path, monkeypatch):
+    """Without it the application's own restore waits for the locks of its own pool, until it is killed with its tables dropped."""
+    started = []
+    monkeypatch.setattr(entrypoint, "read_secrets", lambda environment: {})
+    monkeypatch.setattr(entrypoint, "prepare_folders", lambda environment: None)
+    monkeypatch.setattr(entrypoint, "wait_for_database", lambda environment: None)
+    monkeypatch.setattr(entrypoint, "FOREIGN_ENVIRONMENT", ())
+    monkeypatch.setattr(entrypoint, "open", lambda path, **unused: io.StringIO("main:app\n"), raising=False)
+    monkeypatch.setattr(entrypoint.os, "execvp", lambda program, argv: started.append((program, os.environ.get("PGOPTIONS"))))
+    monkeypatch.setattr(sys, "argv", ["entrypoint"])
+    for given in (None, "-c work_mem=8MB"):
+        monkeypatch.delenv("PGOPTIONS", raising=False)
+        if given:
+            monkeypatch.setenv("PGOPTIONS", given)
+        entrypoint.main()
+    assert started == [("gunicorn", "-c idle_in_transaction_session_timeout=15s"), ("gunicorn", "-c work_mem=8MB")]
 
 
 # health

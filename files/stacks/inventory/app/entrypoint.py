@@ -20,8 +20,12 @@ SECRETS = {"POSTGRES_PASSWORD": "postgres_password", "SECRET_KEY": "secret_key"}
 # installation would send it to a database on localhost.
 FOREIGN_ENVIRONMENT = (
     ".env", "/var/lib/inventory/app/.env", "/var/lib/inventory/config/.env", "/var/lib/inventory/config/environment.env",
-    "../config/.env", "../config/environment.env",
+    "../config/.env", "../config/environment.env", "../.env",
 )
+# The application's pool keeps connections in a transaction that nobody ends, after each thumbnail, and they hold their locks: its own
+# restore then waits for itself until gunicorn kills it, and the tables are dropped by then. The database ends such connections; the
+# pool tries each before it is used, and makes a new one. The transactions that it means to have take much less time.
+SERVER_ENVIRONMENT = {"PGOPTIONS": "-c idle_in_transaction_session_timeout=15s"}
 
 
 def refuse(message):
@@ -122,6 +126,8 @@ def main():
     wait_for_database(environment)
     with open("/opt/dockyard/app-module", encoding="ascii") as stream:
         application = stream.read().strip()
+    for name, value in SERVER_ENVIRONMENT.items():
+        environment.setdefault(name, value)
     os.execvp("gunicorn", server_command(environment, application))
 
 

@@ -7,9 +7,27 @@ import psycopg2
 
 from config import DB_CONFIG, IMAGE_STORAGE_METHOD
 
+_pool = []
+
 
 def get_db_connection():
+    """One of the pool that still answers, else a new one."""
+    if _pool:
+        connection = _pool.pop()
+        try:
+            connection.cursor().execute("SELECT 1")
+            return connection
+        except psycopg2.Error:
+            pass
     return psycopg2.connect(**DB_CONFIG)
+
+
+def return_db_connection(connection):
+    """Back to the pool as it is, like the real one: in its transaction, with the locks of what it read."""
+    if len(_pool) < 5:
+        _pool.append(connection)
+    else:
+        connection.close()
 
 
 def init_database():

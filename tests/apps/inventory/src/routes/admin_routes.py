@@ -6,6 +6,7 @@
 from datetime import datetime
 
 import psutil
+from cryptography import x509  # noqa: F401  the real module imports it at the top, to verify packages
 from flask import Blueprint, jsonify, render_template
 
 from config import APP_VERSION

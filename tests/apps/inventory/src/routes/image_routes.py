@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.utils import secure_filename
 
 from config import IMAGE_DIR, IMAGE_STORAGE_METHOD
-from database import get_db_connection
+from database import get_db_connection, return_db_connection
 from services.image_service import is_valid_image, save_image_to_file, shrink
 from utils.helpers import is_valid_guid
 
@@ -46,10 +46,10 @@ def upload_image(guid):
 
 def _serve(image_id, path_column, data_column):
     connection = get_db_connection()
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT %s, %s FROM images WHERE id = %%s" % (path_column, data_column), (image_id,))
-        row = cursor.fetchone()
-    connection.close()
+    cursor = connection.cursor()
+    cursor.execute("SELECT %s, %s FROM images WHERE id = %%s" % (path_column, data_column), (image_id,))
+    row = cursor.fetchone()
+    return_db_connection(connection)
     if not row:
         return "Image not found", 404
     if row[0]:
