@@ -114,8 +114,10 @@ def test_the_operators_configuration_is_used_unless_another_is_named(tmp_path):
         assert entrypoint.with_config(words, path) == words
 
 
-@pytest.mark.parametrize(("text", "reason"), [("a: [1", "is not YAML"), ("- a\n", "found a list, needed a mapping"), ("just words", "found a str")])
-def test_a_configuration_that_the_program_would_ignore_is_refused(tmp_path, capsys, text, reason):
+@pytest.mark.parametrize(("text", "reason"), [("a: [1", "is not YAML"), ("- a\n", "found a list, needed a mapping"), ("just words", "found a str"),
+                                              ("security:\nlogging: {level: INFO}\n", "security: found None, needed a mapping"),
+                                              ("logging: [INFO]\n", "logging: found ['INFO'], needed a mapping")])
+def test_a_configuration_that_the_program_would_ignore_or_end_over_is_refused(tmp_path, capsys, text, reason):
     path = config(tmp_path, text)
     with pytest.raises(SystemExit) as ended:
         entrypoint.with_config(["--url=x"], path)

@@ -20,6 +20,8 @@ import tempfile
 
 PROGRAM = "/app/stream_checker.py"
 OPERATOR_CONFIG = "/etc/stream_checker/config.yaml"
+# Sections that the program writes into while it checks them; it ends with a traceback when one is there and holds nothing.
+SECTIONS = ("database", "security", "resource_limits", "logging", "stream_checker")
 PACKAGES = ("requests", "numpy", "mutagen", "cryptography", "PyYAML", "python-vlc")
 
 
@@ -55,6 +57,9 @@ def with_config(words, path):
     if not isinstance(document, dict):
         refuse("%s: found a %s, needed a mapping such as the application's config.yaml; correct the setting STREAM_CHECKER_CONFIG"
                % (path, type(document).__name__))
+    for name in SECTIONS:
+        if not isinstance(document.get(name, {}), dict):
+            refuse("%s, %s: found %r, needed a mapping, or no such line; correct the setting STREAM_CHECKER_CONFIG" % (path, name, document[name]))
     return ["--config", path, *words]
 
 

@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 import requests
 
 logger = logging.getLogger("stream_checker")
-MARKERS = ("commercial", "advert", "ad break", "ad", "spot", "promo")
+# The application looks for the name of the station under a key that it has cut before: only the genre counts.
+MARKERS = ("commercial", "advertisement", "ad", "spot")
 SHORTEST = 5
 
 
@@ -45,7 +46,7 @@ def watch(url, seconds=30, every=2.0):
 def _words(url):
     try:
         with requests.get(url, timeout=5, stream=True, headers={"Icy-MetaData": "1"}) as response:
-            found = [value for key, value in response.headers.items() if key.lower() in ("icy-name", "icy-genre")]
+            found = [value for key, value in response.headers.items() if key.lower() == "icy-genre"]
     except requests.RequestException as error:
         logger.debug("no metadata: %s", error)
         return None
