@@ -49,11 +49,15 @@ def fixture_qdrant():
 
 @pytest.fixture(name="fuseki", scope="module")
 def fixture_fuseki():
-    names = ["rdflib", "rdflib.graph", "rdflib.plugins", "rdflib.plugins.sparql"]
+    sparql = "rdflib.plugins.sparql"
+    names = ["rdflib", "rdflib.graph", "rdflib.namespace", "rdflib.plugins", sparql, sparql + ".algebra", sparql + ".parser", sparql + ".sparql"]
     stubs = {name: types.ModuleType(name) for name in names}
-    stubs["rdflib"].Dataset = stubs["rdflib"].URIRef = stubs["rdflib.graph"].DATASET_DEFAULT_GRAPH_ID = None
+    stubs["rdflib"].Dataset = stubs["rdflib"].Graph = stubs["rdflib"].URIRef = stubs["rdflib.graph"].DATASET_DEFAULT_GRAPH_ID = None
+    stubs["rdflib.namespace"].NamespaceManager = stubs[sparql + ".parser"].parseQuery = stubs[sparql + ".parser"].parseUpdate = None
+    stubs[sparql + ".algebra"].translateQuery = stubs[sparql + ".algebra"].translateUpdate = lambda parsed, base, prefixes: (parsed, base, prefixes)
+    stubs[sparql + ".sparql"].Prologue = type("Prologue", (), {})
     stubs["rdflib"].plugins = stubs["rdflib.plugins"]
-    stubs["rdflib.plugins"].sparql = stubs["rdflib.plugins.sparql"]
+    stubs["rdflib.plugins"].sparql = stubs[sparql]
     return module("fuseki/fuseki-server.py", stubs)
 
 
@@ -141,3 +145,38 @@ def test_fuseki_rules(fuseki, path, header, status):
     with pytest.raises(fuseki.Refused) as caught:
         rules.check(path, header)
     assert caught.value.status == status
+
+
+class Part(dict):
+    """A part of a query as rdflib's parser gives it: what is not there is None."""
+
+    def __init__(self, name, **parts):
+        super().__init__(parts)
+        self.name = name
+
+    def __getattr__(self, name):
+        return self.get(name)
+
+
+class Name(str):
+    """A variable."""
+
+    def n3(self):
+        return "?" + self
+
+
+COUNTED = Part("vars", expr=Part("Builtin", arg=[Part("Aggregate_Count", vars="*")]), evar=Name("count"))
+
+
+@pytest.mark.parametrize("chosen, grouped, good", [
+    ([COUNTED], None, True), ([Part("vars", var=Name("s"))], None, True), ([COUNTED, Part("vars", var=Name("s"))], ["s"], True), (None, None, True),
+    ([COUNTED, Part("vars", var=Name("s"))], None, False)])
+def test_fuseki_takes_no_plain_variable_beside_a_counted_one(fuseki, monkeypatch, chosen, grouped, good):
+    parsed = [None, Part("SelectQuery", projection=chosen, groupby=grouped)]
+    monkeypatch.setattr(fuseki, "parseQuery", lambda text: parsed)
+    if good:
+        # No prefixes but the query's own.
+        assert fuseki.read_query("") == (parsed, None, {})
+    else:
+        with pytest.raises(ValueError, match=r"Non-group key variable in SELECT: \?s"):
+            fuseki.read_query("")

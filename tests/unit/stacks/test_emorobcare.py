@@ -87,9 +87,20 @@ def test_the_mended_source_has_no_fault_left(source, tmp_path):
         compile(path.read_text(), str(path), "exec")
     router = (tmp_path / "out/api/routers/knowledge_graph.py").read_text()
     assert "from fuseki_access import requests\n" in router and "from fuseki_access import SPARQLWrapper, JSON\n" in router
+    assert '"SELECT (COUNT(*) as ?count) WHERE { {" + query + "\\n} }"\n' in router
+    assert "from documents import AsyncIOMotorClient\n" in (tmp_path / "out/api/core/database.py").read_text()
     speech = (tmp_path / "out/asr/services/transcription_service.py").read_text()
     assert "device_index=0\n" in speech and "from ..speech import WhisperModel\n" in speech and not re.search(r"(?m)^import (torch|librosa)", speech)
     assert "./Providers.vue'" in (tmp_path / "out/pages/src/main.js").read_text() and (tmp_path / "out/pages/src/Providers.vue").exists()
+
+
+def test_an_identity_of_mongodb_goes_out_as_text(monkeypatch):
+    encoders, identity = types.SimpleNamespace(ENCODERS_BY_TYPE={}), type("ObjectId", (str,), {})
+    for name, stub in (("bson", types.SimpleNamespace(ObjectId=identity)), ("fastapi", types.ModuleType("fastapi")), ("fastapi.encoders", encoders),
+                       ("motor", types.ModuleType("motor")), ("motor.motor_asyncio", types.SimpleNamespace(AsyncIOMotorClient="client"))):
+        monkeypatch.setitem(sys.modules, name, stub)
+    documents = module(RECIPE / "overlay" / "api" / "documents.py")
+    assert documents.AsyncIOMotorClient == "client" and encoders.ENCODERS_BY_TYPE == {identity: str}
 
 
 def test_the_source_itself_is_not_edited(source, tmp_path):

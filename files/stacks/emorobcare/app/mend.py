@@ -32,6 +32,10 @@ EDITS = {
     "api-sparql-login": ("api", PYTHON, r"(?m)^from SPARQLWrapper import ", "from fuseki_access import "),
     "api-requests-login": ("api", PYTHON, r"(?m)^import requests$", "from fuseki_access import requests"),
     "api-embedding": ("api/services", PYTHON, r"(?m)^from sentence_transformers import ", "from embedding import "),
+    # One line in, one line out: what the caller's query finds is counted around it, since Fuseki takes no counted variable beside plain ones.
+    "api-count": ("api/routers", PYTHON, r"""\bquery\.replace\((["'])SELECT\1, f?\1SELECT \(COUNT\(\*\) as \?count\)\1\)""",
+                  r'''"SELECT (COUNT(*) as ?count) WHERE { {" + query + "\\n} }"'''),
+    "api-identities": ("api/core", PYTHON, r"(?m)^from motor\.motor_asyncio import ", "from documents import "),
     "api-model-name": ("api/services", PYTHON, r"\bsettings\.llm_model_name\b", "settings.llm_model"),
     "asr-device": ("asr/services", PYTHON, r"""device_index\s*=\s*0 if self\.device == (["'])cuda\1 else None""", "device_index=0"),
     "asr-torch": ("asr/services", PYTHON, r"(?m)^import torch$", "from ..speech import torch"),

@@ -22,8 +22,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import rdflib.plugins.sparql
-from rdflib import Dataset, URIRef
+from rdflib import Dataset, Graph, URIRef
 from rdflib.graph import DATASET_DEFAULT_GRAPH_ID
+from rdflib.namespace import NamespaceManager
+from rdflib.plugins.sparql.algebra import translateQuery, translateUpdate
+from rdflib.plugins.sparql.parser import parseQuery, parseUpdate
+from rdflib.plugins.sparql.sparql import Prologue
 
 # Fuseki's default graph is not the union of all of them.
 rdflib.plugins.sparql.SPARQL_DEFAULT_GRAPH_UNION = False
@@ -32,6 +36,34 @@ VERSION = "5.1.0"
 TURTLE = "text/turtle"
 FORMATS = {TURTLE: "turtle", "application/n-triples": "nt", "application/rdf+xml": "xml", "application/ld+json": "json-ld"}
 ENDPOINTS = {"query": "query", "sparql": "query", "update": "update", "data": "data", "get": "data"}
+
+
+def _prologue(self):
+    """A statement knows the prefixes that it declares and no others, in Fuseki; rdflib brings two dozen."""
+    self.base = None
+    self.namespace_manager = NamespaceManager(Graph(bind_namespaces="none"), bind_namespaces="none")
+
+
+Prologue.__init__ = _prologue
+
+
+def counts(part):
+    """Whether an expression of a parsed query counts, sums or the like."""
+    if getattr(part, "name", "").startswith("Aggregate_"):
+        return True
+    members = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return any(counts(one) for one in members)
+
+
+def read_query(text):
+    """A query, as Fuseki takes it. Raises what the parser raises, or ValueError for a plain variable beside a counted one."""
+    parsed = parseQuery(text)
+    chosen = parsed[1].projection or []
+    if not parsed[1].groupby and any(counts(one.expr) for one in chosen):
+        for one in chosen:
+            if one.var is not None:
+                raise ValueError("Non-group key variable in SELECT: %s" % one.var.n3())
+    return translateQuery(parsed, None, {})
 
 
 class Refused(Exception):
@@ -187,7 +219,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def query(self, store, text):
         try:
-            result = store.data.query(text)
+            result = store.data.query(read_query(text))
             if result.type in ("CONSTRUCT", "DESCRIBE"):
                 accepted = [word.partition(";")[0].strip() for word in (self.headers.get("Accept") or "").split(",")]
                 kind = next((word for word in accepted if word in FORMATS), TURTLE)
@@ -203,7 +235,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "POST":
             raise Refused(405, "Update by POST only")
         try:
-            store.data.update(text)
+            store.data.update(translateUpdate(parseUpdate(text), None, {}))
         except Exception as error:  # pylint: disable=broad-except
             raise Refused(400, "Parse error: %s" % error) from error
         store.save()

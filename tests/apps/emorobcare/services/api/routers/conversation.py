@@ -57,10 +57,19 @@ async def continue_conversation(request: ConversationNext, db=Depends(get_db)):
     return ConversationReply(reply=reply, end=request.end, emotion=emotion)
 
 
-@router.get("/child/{child_id}/messages")
-async def get_messages(child_id: str, db=Depends(get_db)):
-    """The texts of a child's conversations, oldest first."""
-    conversations = await db.conversations.find({"child_id": child_id}).sort("created_at", 1).to_list(None)
-    wanted = [entry["conversation_id"] for entry in conversations]
-    messages = await db.messages.find({"conversation_id": {"$in": wanted}}).sort("timestamp", 1).to_list(None)
-    return {"messages": [{"role": message["role"], "text": message["text"]} for message in messages]}
+async def history(conversation_id, db):
+    return await db.messages.find({"conversation_id": conversation_id}).sort("timestamp", 1).to_list(None)
+
+
+@router.get("/{conversation_id}")
+async def get_conversation(conversation_id: str, db=Depends(get_db)):
+    """Documents as MongoDB has them, with identities that are no JSON."""
+    conversation = await db.conversations.find_one({"conversation_id": conversation_id})
+    if not conversation:
+        raise HTTPException(status_code=500, detail="Failed to get conversation")
+    return {"conversation": conversation, "messages": await history(conversation_id, db)}
+
+
+@router.get("/child/{child_id}")
+async def get_child_conversations(child_id: str, limit: int = 10, db=Depends(get_db)):
+    return {"conversations": await db.conversations.find({"child_id": child_id}).sort("created_at", -1).limit(limit).to_list(None)}

@@ -39,13 +39,19 @@ async def query_knowledge_graph(query: str = Query(...), limit: int = Query(100)
     if not query.upper().strip().startswith("SELECT"):
         raise HTTPException(status_code=400, detail="Only SPARQL SELECT queries are allowed on this endpoint")
     try:
+        total = None
         sparql = SPARQLWrapper(endpoint("query"))
         sparql.setReturnFormat(JSON)
         sparql.setQuery(query if "LIMIT" in query.upper() else f"{query} LIMIT {limit}")
         bindings = sparql.query().convert()["results"]["bindings"]
+        if "LIMIT" not in query.upper():
+            # No SPARQL as soon as the query names a variable.
+            count_query = query.replace("SELECT", f"SELECT (COUNT(*) as ?count)")
+            sparql.setQuery(count_query)
+            total = int(sparql.query().convert()["results"]["bindings"][0]["count"]["value"])
     except Exception as error:
         raise HTTPException(status_code=500, detail=f"Failed to execute SPARQL query: {error}") from error
-    return KGResponse(results=[{name: value["value"] for name, value in row.items()} for row in bindings], success=True)
+    return KGResponse(results=[{name: value["value"] for name, value in row.items()} for row in bindings], success=True, total_count=total)
 
 
 @router.post("/kg/insert")
