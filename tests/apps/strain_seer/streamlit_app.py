@@ -22,5 +22,4 @@ st.download_button("Download (CSV)", export_data(table), file_name="strain.csv",
 uploaded = st.file_uploader("Picture", type=["png", "jpg", "jpeg"])
 if uploaded:
     show_picture(uploaded)
-else:
-    cleanup_temp_files()
+cleanup_temp_files()
