@@ -36,6 +36,8 @@ PERSONAL_FILES = (
 RECORDED = "analysis_scripts/ring_events_20260111_235116.txt"
 # No made-up start of a ring is as long.
 RECORDED_START = bytes.fromhex("4113002000001000000032020706010001020000ff")
+# These end their lines with CR LF in the source; its pages and what npm has written do not.
+CRLF = ("parser_api.py", "requirements.docker.txt", "oura/**/*.py", "webapp/backend/*.py")
 LINKS = {"android_root/lib/ld-linux-aarch64.so.1": "../system/bin/linker64", "android_root/system/lib64/ld-android.so": "../bin/linker64"}
 SCORE = "sleepScore\n68\ncontributors\n70,60,65,80,75,66\nqualityFlag\n1\n"
 DIGESTED = ("parser_bridge_android", "android_root/system/lib64/libringeventparser.so", "android_root/system/lib64/libappecore.so")
@@ -75,6 +77,8 @@ def make(folder: Path, variant: str = "whole") -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("__pycache__", "node_modules", "dist"))
     inner = folder / "native_parser"
+    for path in sorted({path for pattern in CRLF for path in inner.glob(pattern)}):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     for path, content in programs(variant).items():
         place = inner / path
         place.parent.mkdir(parents=True, exist_ok=True)

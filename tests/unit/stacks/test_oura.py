@@ -153,11 +153,36 @@ def test_an_edit_whose_target_is_gone_ends_the_build(source, tmp_path, name):
     ("author-key", "= useState('0123')", "= useState('0123')"),
     ("reader-cache", "x\n            import main\n            main._reader = None",
      "x\n            from webapp.backend import main\n            main._reader = None"),
+    ("reader-cache", "x\r\n    import main\r\n    main._reader = None", "x\r\n    from webapp.backend import main\r\n    main._reader = None"),
     ("reader-cache", "\nimport main_loop\n    import mainly\n", "\nimport main_loop\n    import mainly\n"),
     ("parser-address", '"http://localhost:3000"', '"http://localhost:3000"'),
 ])
 def test_forms_of_an_edit(name, before, after):
     assert re.sub(arrange.EDITS[name][2], arrange.EDITS[name][3], before) == after
+
+
+@pytest.mark.parametrize("name, path, text", [
+    ("parser-address", "webapp/backend/main.py", "\nOTHER = 'http' + '://localhost:8001'\n"),
+    ("reader-cache", "webapp/backend/ble_handler.py", "\r\n    import main  # here\r\n"),
+    ("reader-cache", "webapp/backend/ble_handler.py", "\nfrom main import _reader\n"),
+    ("author-key", "webapp/frontend/src/App.tsx", "\nconst KEY = `0123456789abcdef0123456789ABCDEF`\n"),
+])
+def test_a_target_in_another_form_ends_the_build(source, tmp_path, name, path, text):
+    """Not only where it is gone: also where the edit would leave one behind, for which nothing else would tell."""
+    with open(source / "native_parser" / path, "a", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+    with pytest.raises(arrange.ArrangeError, match=f"edit {name}: found .* still in .*{Path(path).name}"):
+        arranged(source, tmp_path / "out")
+
+
+def test_lines_may_end_as_the_source_ends_them(source, tmp_path):
+    """With CR LF; all of the edits are made, those too that may find nothing."""
+    handler = "webapp/backend/ble_handler.py"
+    assert b"import main\r\n" in (source / "native_parser" / handler).read_bytes()
+    target = arranged(source, tmp_path / "out")
+    text = (target / "backend" / handler).read_bytes()
+    assert b"from webapp.backend import main\r\n" in text and b"\n            import main" not in text
+    assert (target / "torch.txt").read_bytes() == b"torch>=2.0.0\n" and b"\r" not in (target / "requirements.txt").read_bytes()
 
 
 def test_all_missing_files_are_named_at_once(source, tmp_path):

@@ -36,9 +36,16 @@ EDITS = {
     "socket-address": (PAGES, (".ts", ".tsx", ".js", ".jsx"), r"""(["'`])ws://localhost:8000(/[^"'`]*)\1""",
                        r"`${window.location.protocol === 'https:' ? 'wss' : 'ws'}://${window.location.host}\2`", True),
     # With Bluetooth: the server is imported as a package, and its cached data is to be forgotten after new data, not that of a second copy.
-    "reader-cache": (BACKEND, (".py",), r"(\n[ \t]+)import main(?=[ \t]*\n)", r"\1from webapp.backend import main", False),
+    # The source's lines end with CR LF.
+    "reader-cache": (BACKEND, (".py",), r"(\n[ \t]+)import main(?=[ \t]*\r?\n)", r"\1from webapp.backend import main", False),
     # The page would carry its author's key, the default of an input, to everybody who opens it.
     "author-key": (PAGES, (".ts", ".tsx", ".js", ".jsx"), r"""useState\((["'])[0-9a-fA-F]{32}\1\)""", "useState('')", False),
+}
+# name: what must be nowhere after the edit, also where that had nothing to do: another form of its target.
+GONE = {
+    "parser-address": r"//localhost:8001",
+    "reader-cache": r"(?m)^[ \t]*(?:import main\b|from main import\b)",
+    "author-key": r"""(["'`])[0-9a-fA-F]{32}\1""",
 }
 
 
@@ -121,10 +128,10 @@ def edit(folder, name):
     """Make one of the edits in all files of its kind.
 
     :returns: dict of path relative to ``folder`` to the number of places.
-    :raises ArrangeError: a target that must be there is nowhere.
+    :raises ArrangeError: a target that must be there is nowhere, or one is there in another form.
     """
     where, endings, pattern, replacement, needed = EDITS[name]
-    done = {}
+    done, left = {}, []
     for parent, unused, names in os.walk(os.path.join(folder, where)):
         for file in sorted(names):
             if not file.endswith(endings):
@@ -133,13 +140,17 @@ def edit(folder, name):
             with open(path, encoding="utf-8", newline="") as stream:
                 text = stream.read()
             changed, count = re.subn(pattern, replacement, text)
+            if name in GONE and re.search(GONE[name], changed):
+                left.append(os.path.relpath(path, folder))
             if count:
                 with open(path, "w", encoding="utf-8", newline="") as stream:
                     stream.write(changed)
                 done[os.path.relpath(path, folder)] = count
+    mend = "(the source has changed: take the commit of stack.yml, dockyard_source_ref_oura, or mend EDITS of this recipe)"
     if needed and not done:
-        raise ArrangeError("edit %s: found its target nowhere below %s; needed %s (the source has changed: take the commit of stack.yml, "
-                           "dockyard_source_ref_oura, or mend EDITS of this recipe)" % (name, where, pattern))
+        raise ArrangeError("edit %s: found its target nowhere below %s; needed %s %s" % (name, where, pattern, mend))
+    if left:
+        raise ArrangeError("edit %s: found %s still in %s; needed it in the form %s %s" % (name, GONE[name], ", ".join(left), pattern, mend))
     return done
 
 

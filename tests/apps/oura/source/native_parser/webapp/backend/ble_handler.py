@@ -26,6 +26,13 @@ class BLEConnectionManager:
         except Exception as error:
             await self.broadcast({"type": "log", "level": "error", "message": f"Connection error: {error}"})
 
+    async def authenticate(self):
+        await self.broadcast({"type": "complete", "action": "auth", "success": await self.client.authenticate()})
+
+    async def disconnect_ring(self):
+        await self.client.disconnect()
+        await self.broadcast({"type": "complete", "action": "disconnect", "success": True})
+
     async def get_data(self):
         try:
             data = await self.client.get_data()

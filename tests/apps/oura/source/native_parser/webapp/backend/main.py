@@ -90,8 +90,12 @@ async def ble(websocket: WebSocket):
             command = await websocket.receive_json()
             if command.get("action") == "connect":
                 await ble_manager.connect_ring(command.get("adapter"))
+            elif command.get("action") == "auth":
+                await ble_manager.authenticate()
             elif command.get("action") == "get-data":
                 await ble_manager.get_data()
+            elif command.get("action") == "disconnect":
+                await ble_manager.disconnect_ring()
             else:
                 await websocket.send_json({"type": "error", "message": f"Unknown action: {command.get('action')}"})
     except WebSocketDisconnect:
