@@ -194,6 +194,88 @@ def kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def bed(*words: str) -> str:
+    """A command of the bed."""
+    done = subprocess.run([str(BED), *words], capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, f"bed {' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def surroundings(folder: Path, **more: str) -> dict:
+    """The environment of a playbook's run: plain output, the report in `folder`."""
+    return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
+            "DOCKYARD_REPORT_FILE": str(folder / "report.json"), **more}
+
+
+def command(name: str, inventory: Path, *words: str) -> list[str]:
+    """The argv of a playbook's run."""
+    return [str(Path(sys.executable).parent / "ansible-playbook"), f"playbooks/{name}.yml", "-i", str(inventory), *words]
+
+
+def play(name: str, inventory: Path, folder: Path, *words: str, timeout: float = 900, **more: str) -> Run:
+    """A whole run of a playbook; `more` goes into its environment."""
+    done = subprocess.run(command(name, inventory, *words), cwd=ROOT, env=surroundings(folder, **more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False)
+    return Run(done.returncode, done.stdout)
+
+
+class Single:
+    """One host of its own with Docker, and the inventory that has it; JOURNEY_KEEP=1 keeps the host and its images for the next time."""
+
+    NAME = ""
+    PORT = 80
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.host = None
+
+    @staticmethod
+    def bed(*words: str) -> str:
+        """A command of the bed."""
+        return bed(*words)
+
+    def variables(self) -> dict:
+        """What the inventory says of all hosts."""
+        return {"images_ca_certificate": str(CA)}
+
+    def up(self) -> None:
+        """Bring the host up and write the inventory."""
+        keep = os.environ.get("JOURNEY_KEEP") == "1"
+        bed("up", self.NAME, "--with-docker", *([] if keep else ["--fresh"]))
+        document = yaml.safe_load(bed("inventory", self.NAME))
+        self.host = Host(self.NAME, document["all"]["hosts"][self.NAME]["ansible_host"])
+        document["all"]["vars"].update(self.variables())
+        self.inventory = self.folder / "inventory.yml"
+        self.inventory.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    def down(self) -> None:
+        """Remove the host."""
+        if self.host and os.environ.get("JOURNEY_KEEP") != "1":
+            bed("remove", self.NAME)
+
+    def play(self, name: str, *words: str) -> Run:
+        """One run of a playbook."""
+        return play(name, self.inventory, self.folder, *words)
+
+    def sh(self, script: str, check: bool = True) -> str:
+        """Output of a shell script, run as root on the host."""
+        return self.host.sh(script, check)
+
+    def ask(self, path: str, body: dict | bytes | None = None, headers: dict | None = None, port: int | None = None) -> tuple[int, str]:
+        """(status, body) of an HTTP request from outside, POST where there is a body; (0, reason) when nobody answers."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        kind = {"Content-Type": "application/json"} if isinstance(body, dict) else {}
+        request = urllib.request.Request(f"http://{self.host.address}:{port or self.PORT}{path}", data=data, headers={**kind, **(headers or {})})
+        try:
+            with opener.open(request, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except (OSError, ValueError) as error:
+            return 0, str(error)
+
+
 class Fleet:
     """The hosts of a session: host `a` is worked on, host `b` is there to be left alone."""
 
@@ -207,11 +289,10 @@ class Fleet:
         self._sockets = tempfile.mkdtemp(prefix="dj-", dir="/tmp")
         self.a = self.b = None
 
-    def bed(self, *words: str) -> str:
+    @staticmethod
+    def bed(*words: str) -> str:
         """A command of the bed."""
-        done = subprocess.run([str(BED), *words], capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 0, f"bed {' '.join(words)}: {done.stdout}{done.stderr}"
-        return done.stdout
+        return bed(*words)
 
     def up(self) -> None:
         """Two bare hosts, and the inventory of both: `a` in group pi, `b` in group ec2."""
@@ -234,14 +315,15 @@ class Fleet:
         if os.environ.get("JOURNEY_KEEP") != "1":
             self.bed("remove", *self.NAMES.values())
 
+    def run(self, name: str, *words: str, timeout: float = 900, **more: str) -> Run:
+        """A whole run of any playbook."""
+        return play(name, self.inventory, self.folder, *words, timeout=timeout, ANSIBLE_SSH_CONTROL_PATH_DIR=self._sockets, **more)
+
     def _start(self, words: tuple, out) -> subprocess.Popen:
-        program = Path(sys.executable).parent / "ansible-playbook"
-        argv = [str(program), "playbooks/deploy.yml", "-i", str(self.inventory)]
-        if "-l" not in words:
-            argv += ["-l", "pi"]
-        argv += ["-e", "dockyard_stacks=inventory", "-e", f"dockyard_source_inventory={SOURCE}", "-e", f"images_ca_certificate={CA}", *words]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-                       "ANSIBLE_SSH_CONTROL_PATH_DIR": self._sockets, "DOCKYARD_REPORT_FILE": str(self.folder / "report.json")}
+        limit = () if "-l" in words else ("-l", "pi")
+        argv = command("deploy", self.inventory, *limit, "-e", "dockyard_stacks=inventory", "-e", f"dockyard_source_inventory={SOURCE}",
+                       "-e", f"images_ca_certificate={CA}", *words)
+        environment = surroundings(self.folder, ANSIBLE_SSH_CONTROL_PATH_DIR=self._sockets)
         return subprocess.Popen(argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
 
     def deploy(self, *words: str) -> Run:

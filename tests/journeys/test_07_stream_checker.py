@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 import time
 
 import pytest
@@ -40,12 +38,7 @@ class Checker(Fleet):
 
     def play(self, name: str, extra: dict) -> Run:
         """A playbook with extra variables."""
-        program = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-                       "ANSIBLE_SSH_CONTROL_PATH_DIR": self._sockets, "DOCKYARD_REPORT_FILE": str(self.folder / "report.json")}
-        done = subprocess.run([program, f"playbooks/{name}.yml", "-i", str(self.inventory), "-e", json.dumps(extra)], cwd=ROOT, env=environment,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=RUN_SECONDS, check=False)
-        return Run(done.returncode, done.stdout)
+        return self.run(name, "-e", json.dumps(extra), timeout=RUN_SECONDS)
 
     def deploy_with(self, **settings) -> Run:
         return self.play("deploy", {"dockyard_stacks": ["stream_checker"], "dockyard_source_stream_checker": str(ROOT / "tests/apps/stream_checker"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
 import re
 import ssl
 import subprocess
@@ -23,9 +22,8 @@ import urllib.request
 import zipfile
 
 import pytest
-import yaml
 
-from fleet import BED, CA, ROOT, Host, Run
+from fleet import BED, ROOT, Single
 
 sys.path[:0] = [str(ROOT / "tests" / "apps" / "oura"), str(ROOT / "tests" / "hosts")]
 
@@ -34,7 +32,6 @@ from bedlib import identity, settings as bed_settings  # noqa: E402
 
 NAME = "journey-oura"
 SAMPLE = ROOT / "files" / "stacks" / "oura" / "app" / "samples" / "ring.txt"
-RUN_SECONDS = 900
 PARSER, BACKEND = "oura-parser-1", "oura-backend-1"
 CHECK = "python -I -S /opt/dockyard/parse.py check"
 
@@ -45,42 +42,19 @@ def parsed_bytes(text):
     return make.arm64.HEADER + b"".join(b"\x12" + bytes([len(event)]) + event for event in events)
 
 
-class Oura:
+class Oura(Single):
     """The host, its inventory, and the stack on it."""
 
+    NAME = NAME
+    PORT = 8000
+
     def __init__(self, folder):
-        self.folder = folder
+        super().__init__(folder)
         self.source = make.make(folder / "source")
-        self.host = None
 
-    def bed(self, *words):
-        done = subprocess.run([str(BED), *words], capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 0, f"bed {' '.join(words)}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def up(self):
-        keep = os.environ.get("JOURNEY_KEEP") == "1"
-        self.bed("up", NAME, "--with-docker", *([] if keep else ["--fresh"]))
-        document = yaml.safe_load(self.bed("inventory", NAME))
-        self.host = Host(NAME, document["all"]["hosts"][NAME]["ansible_host"])
-        document["all"]["vars"].update(
-            dockyard_stacks=["oura"], dockyard_source_oura=str(self.source), images_ca_certificate=str(CA),
-            dockyard_settings_oura={"OURA_NATIVE_DIGESTS": make.digests(), "OURA_TIMEZONE": "Europe/Berlin"})
-        self.inventory = self.folder / "inventory.yml"
-        self.inventory.write_text(yaml.safe_dump(document), encoding="utf-8")
-
-    def down(self):
-        if self.host and os.environ.get("JOURNEY_KEEP") != "1":
-            self.bed("remove", NAME)
-
-    def play(self, name, *words):
-        """One run of a playbook."""
-        argv = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), f"playbooks/{name}.yml", "-i", str(self.inventory), *words]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-                       "DOCKYARD_REPORT_FILE": str(self.folder / "report.json")}
-        done = subprocess.run(argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=RUN_SECONDS, check=False)
-        return Run(done.returncode, done.stdout)
+    def variables(self):
+        return {**super().variables(), "dockyard_stacks": ["oura"], "dockyard_source_oura": str(self.source),
+                "dockyard_settings_oura": {"OURA_NATIVE_DIGESTS": make.digests(), "OURA_TIMEZONE": "Europe/Berlin"}}
 
     def deploy(self, *words, **settings):
         """Deploy; settings replace those of the inventory."""
@@ -92,27 +66,13 @@ class Oura:
         """Run an action of the stack."""
         return self.play("run", "-e", "stack=oura", "-e", f"action={action}", *words)
 
-    def sh(self, script, check=True):
-        return self.host.sh(script, check)
-
     def inside(self, script, container=PARSER, check=True):
         """Output of a shell script in a container, as its own user."""
         return self.sh(f"docker exec {container} sh -c '{script}'", check)
 
-    def ask(self, path):
-        """(status, body) of a request from outside."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"http://{self.host.address}:8000{path}", timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
     def put(self, name, text):
-        """A file of events in the data directory, as an operator copies it there."""
-        path = self.folder / name
-        path.write_text(text, encoding="utf-8")
-        subprocess.run([str(BED), "exec", NAME, "--", "sh", "-c", f"cat > /tmp/{name} && docker cp /tmp/{name} {PARSER}:/app/input_data/ && rm /tmp/{name}"],
+        """A file of events in the data directory, as an operator brings it there."""
+        subprocess.run([str(BED), "exec", NAME, "--", "docker", "exec", "-i", PARSER, "sh", "-c", f"umask 2; cat > /app/input_data/{name}"],
                        input=text, text=True, capture_output=True, timeout=60, check=True)
 
     def image(self, name):
@@ -403,6 +363,65 @@ def test_full_with_models_and_back(running, wheels, tmp_path):
     finally:
         running.deploy().good()
     assert running.inside("ls /app/decrypted_models") == ""
+
+
+RADIO = """[Unit]
+StartLimitIntervalSec=0
+[Service]
+ExecStart=/usr/bin/python3 -m dbusmock --system --template /usr/local/lib/bluez.py
+Restart=always
+RestartSec=1
+[Install]
+WantedBy=multi-user.target
+"""
+# What the page does, from inside: it talks to its own server. The real one says more between the ends of actions.
+RING = """
+import asyncio, json, websockets
+async def main():
+    async with websockets.connect("ws://127.0.0.1:8000/ble/ws") as page:
+        for action in ("connect", "auth", "get-data", "disconnect"):
+            await page.send(json.dumps({"action": action, "adapter": "hci0"}))
+            said = {}
+            while said.get("type") != "complete":
+                said = json.loads(await asyncio.wait_for(page.recv(), 60))
+            print(json.dumps(said))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.heavy
+def test_bluetooth_is_asked_for_and_then_reads_the_ring(running):
+    """Without an adapter a note and no socket; with one the ring's events, as one uid that the bus knows, and nothing more than before."""
+    run = running.deploy(OURA_BLUETOOTH="dbus").good()
+    run.says("oura runs without Bluetooth: no adapter")
+    assert "dbus" not in running.sh(f"docker inspect -f '{{{{json .Mounts}}}}' {BACKEND}")
+    running.sh("apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-dbusmock python3-gi >/dev/null")
+    for path, text in (("/usr/local/lib/bluez.py", (ROOT / "tests/stand_ins/bluetooth/bluez.py").read_text()),
+                       ("/etc/systemd/system/bluez-stand-in.service", RADIO)):
+        subprocess.run([str(BED), "exec", NAME, "--", "sh", "-c", f"cat > {path}"], input=text, text=True, check=True, timeout=60)
+    running.sh("systemctl enable -q --now bluez-stand-in")
+    running.put("ring_events.txt", SAMPLE.read_text())
+    try:
+        words = ("-e", "dockyard_bluetooth_adapter=present")
+        running.deploy(*words, OURA_BLUETOOTH="dbus").good()
+        config = json.loads(running.sh(f"docker inspect {BACKEND}"))[0]
+        assert config["Config"]["User"] == "52101:1000" and config["HostConfig"]["Privileged"] is False
+        assert config["HostConfig"]["CapDrop"] == ["ALL"] and not config["HostConfig"]["CapAdd"] and config["HostConfig"]["ReadonlyRootfs"] is True
+        assert config["HostConfig"]["NetworkMode"] == "oura_inside"
+        subprocess.run([str(BED), "exec", NAME, "--", "sh", "-c", "cat > /tmp/ring.py"], input=RING, text=True, check=True, timeout=60)
+        told = [json.loads(line) for line in running.sh(f"docker exec -i {BACKEND} python - < /tmp/ring.py").splitlines()]
+        assert [(one["action"], one["success"]) for one in told] == [("connect", True), ("auth", True), ("get-data", True), ("disconnect", True)]
+        assert told[2]["event_count"] == 3
+        # The parser is another user of the same group, and takes it from there; each writes what the other has written.
+        assert running.inside("tail -n 1 /app/input_data/ring_events.txt").endswith("|460a102700006709a709ea08")
+        assert running.inside('stat -c "%u:%g %a" /app/input_data/auth_key.bin /app/input_data/ring_events.txt') == "52101:1000 664\n1000:1000 664"
+        assert running.inside("touch /app/input_data/auth_key.bin && echo written") == "written"
+        assert json.loads(running.sh("curl -sS -X POST http://127.0.0.1:8001/parse"))["input_events"] == 3
+        assert running.deploy(*words, OURA_BLUETOOTH="dbus").good().changed == {NAME: 0}
+    finally:
+        running.deploy().good()
+        running.sh("systemctl disable -q --now bluez-stand-in")
+    assert running.sh(f"docker inspect -f '{{{{.Config.User}}}}' {BACKEND}") == "1000:1000"
 
 
 def test_restart_of_the_host(oura):

@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 
 import pytest
-import yaml
 
-from fleet import BED, CA, ROOT, Host, Run
+from fleet import ROOT, Single
 from hygiene import compiled, leftovers
 
 pytestmark = pytest.mark.heavy
@@ -31,50 +25,26 @@ pytestmark = pytest.mark.heavy
 NAME = "journey-emorobcare"
 SOURCE = ROOT / "tests" / "apps" / "emorobcare"
 SECRETS = "/etc/dockyard/stacks/emorobcare/secrets"
-RUN_SECONDS = 900
 SERVICES = ("api", "asr", "frontend", "fuseki", "mongodb", "qdrant")
-PORT = 81
 WELL_SECONDS = 120
 
 
-class Emorobcare:
+class Emorobcare(Single):
     """The host, its inventory, and the stack on it."""
 
+    NAME = NAME
+    PORT = 81
+
     def __init__(self, folder):
-        self.folder = folder
+        super().__init__(folder)
         self.source = folder / "source"
         shutil.copytree(SOURCE, self.source, ignore=shutil.ignore_patterns("__pycache__"))
         # What a developer has beside his code; in an image it would end the start of both services.
         for service in ("api", "asr"):
             shutil.copyfile(self.source / ".env.example", self.source / "services" / service / ".env")
-        self.host = None
 
-    def bed(self, *words):
-        done = subprocess.run([str(BED), *words], capture_output=True, text=True, timeout=900, check=False)
-        assert done.returncode == 0, f"bed {' '.join(words)}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def up(self):
-        keep = os.environ.get("JOURNEY_KEEP") == "1"
-        self.bed("up", NAME, "--with-docker", *([] if keep else ["--fresh"]))
-        document = yaml.safe_load(self.bed("inventory", NAME))
-        self.host = Host(NAME, document["all"]["hosts"][NAME]["ansible_host"])
-        document["all"]["vars"].update(dockyard_stacks=["emorobcare"], dockyard_source_emorobcare=str(self.source), images_ca_certificate=str(CA))
-        self.inventory = self.folder / "inventory.yml"
-        self.inventory.write_text(yaml.safe_dump(document), encoding="utf-8")
-
-    def down(self):
-        if self.host and os.environ.get("JOURNEY_KEEP") != "1":
-            self.bed("remove", NAME)
-
-    def play(self, name, *words):
-        """One run of a playbook."""
-        argv = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), f"playbooks/{name}.yml", "-i", str(self.inventory), *words]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-                       "DOCKYARD_REPORT_FILE": str(self.folder / "report.json")}
-        done = subprocess.run(argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=RUN_SECONDS, check=False)
-        return Run(done.returncode, done.stdout)
+    def variables(self):
+        return {**super().variables(), "dockyard_stacks": ["emorobcare"], "dockyard_source_emorobcare": str(self.source)}
 
     def deploy(self, *words):
         return self.play("deploy", *words)
@@ -82,32 +52,23 @@ class Emorobcare:
     def act(self, action):
         return self.play("run", "-e", "stack=emorobcare", "-e", f"action={action}")
 
-    def sh(self, script, check=True):
-        return self.host.sh(script, check)
-
     def inside(self, service, script, check=True):
         """Output of a shell script in a container, as its own user."""
         return self.sh(f"docker exec emorobcare-{service}-1 bash -c '{script}'", check)
-
-    def ask(self, path, body=None, headers=None):
-        """(status, body) of a request from outside, at the pages' address."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        data = json.dumps(body).encode() if isinstance(body, dict) else body
-        kind = {"Content-Type": "application/json"} if isinstance(body, dict) else {}
-        request = urllib.request.Request(f"http://{self.host.address}:{PORT}{path}", data=data, headers={**kind, **(headers or {})})
-        try:
-            with opener.open(request, timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except (OSError, ValueError) as error:
-            return 0, str(error)
 
     def graph(self, query):
         """Rows of a query on the knowledge graph, through pages' address and API."""
         status, body = self.ask("/api/kg/kg/query?" + urllib.parse.urlencode({"query": query}))
         assert status == 200, (status, body)
         return json.loads(body)["results"]
+
+    def said(self, child):
+        """(who, what) of a child's last conversation, oldest first: MongoDB's documents, whose identities are no JSON by themselves."""
+        status, body = self.ask(f"/api/conv/child/{child}")
+        assert status == 200, (status, body)
+        status, body = self.ask("/api/conv/" + json.loads(body)["conversations"][0]["conversation_id"])
+        assert status == 200, (status, body)
+        return [(message["role"], message["text"]) for message in json.loads(body)["messages"]]
 
     def image(self, service):
         return self.sh(f"docker inspect -f '{{{{.Config.Image}}}}' emorobcare-{service}-1")
@@ -148,6 +109,9 @@ def test_a_document_in_the_knowledge_graph(stack):
     status, body = stack.ask("/api/kg/kg/insert", {"sparql_update": 'INSERT DATA { <urn:child:ana> <urn:likes> "barcos" }'})
     assert (status, json.loads(body)["success"]) == (200, True)
     assert stack.graph("SELECT ?o WHERE { <urn:child:ana> <urn:likes> ?o }") == [{"o": "barcos"}]
+    # Counted too, unless the query has a limit of its own.
+    asked = urllib.parse.urlencode({"query": "SELECT ?s ?o WHERE { ?s <urn:likes> ?o }"})
+    assert [json.loads(stack.ask("/api/kg/kg/query?" + asked + more)[1])["total_count"] for more in ("", "%20LIMIT%205")] == [1, None]
     shapes = stack.graph("SELECT ?s WHERE { ?s a <http://www.w3.org/ns/shacl#NodeShape> }")
     assert {row["s"].rpartition("#")[2] for row in shapes} == {"MemoryEntryShape", "RelationshipShape"}
     # The API's other way to Fuseki, by requests.
@@ -160,9 +124,8 @@ def test_a_conversation_is_kept(stack):
     assert status == 200, body
     status, reply = stack.ask("/api/conv/next", {"conversation_id": json.loads(body)["conversation_id"], "user_sentence": "Me gustan los barcos"})
     assert status == 200 and json.loads(reply)["emotion"] == "positive", reply
-    status, body = stack.ask("/api/conv/child/ana/messages")
-    assert [message["role"] for message in json.loads(body)["messages"]] == ["assistant", "user", "assistant"]
-    assert "Me gustan los barcos" in body
+    texts = stack.said("ana")
+    assert [role for role, text in texts] == ["assistant", "user", "assistant"] and ("user", "Me gustan los barcos") in texts
     status, body = stack.ask("/api/tasks/extraction/start/x/ana", {})
     assert status == 200 and json.loads(body)["model_used"] == "Qwen/Qwen2-7B-Instruct", body
 
@@ -270,7 +233,7 @@ def test_after_a_restart_of_the_host_it_is_well_and_knows_everything(stack):
     stack.bed("reboot", NAME)
     stack.wait_well()
     assert stack.graph("SELECT ?o WHERE { <urn:child:ana> <urn:likes> ?o }") == [{"o": "barcos"}]
-    assert "Me gustan los barcos" in stack.ask("/api/conv/child/ana/messages")[1]
+    assert ("user", "Me gustan los barcos") in stack.said("ana")
     # The mark of a job that has ended well; it does not run again.
     assert stack.sh("docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' emorobcare-fuseki-job-1") == "exited 0"
 

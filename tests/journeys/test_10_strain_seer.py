@@ -15,16 +15,12 @@ import re
 import shutil
 import socket
 import struct
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 import yaml
 
-from fleet import BED, CA, ROOT, Host, Run
+from fleet import ROOT, Single
 
 pytestmark = pytest.mark.heavy
 
@@ -32,7 +28,6 @@ NAME = "journey-seer"
 SOURCE = ROOT / "tests" / "apps" / "strain_seer"
 STACK = ROOT / "files" / "stacks" / "strain_seer"
 CONTAINER = "strain_seer-app-1"
-RUN_SECONDS = 900
 PROXY_PORT = 8088
 CHECK = "python -I -S /opt/dockyard/healthcheck.py"
 # Streamlit's BackMsg with an empty rerun_script: a visitor's page asks for the first run.
@@ -96,58 +91,23 @@ class WebSocket:
         self._socket.close()
 
 
-class Seer:
+class Seer(Single):
     """The host, its inventory, and the stack on it."""
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.host = None
+    NAME = NAME
+    PORT = 8501
 
-    def bed(self, *words):
-        done = subprocess.run([str(BED), *words], capture_output=True, text=True, timeout=900, check=False)
-        assert done.returncode == 0, f"bed {' '.join(words)}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def up(self):
-        keep = os.environ.get("JOURNEY_KEEP") == "1"
-        self.bed("up", NAME, "--with-docker", *([] if keep else ["--fresh"]))
-        document = yaml.safe_load(self.bed("inventory", NAME))
-        self.host = Host(NAME, document["all"]["hosts"][NAME]["ansible_host"])
-        document["all"]["vars"].update(dockyard_stacks=["strain_seer"], images_ca_certificate=str(CA))
-        self.inventory = self.folder / "inventory.yml"
-        self.inventory.write_text(yaml.safe_dump(document), encoding="utf-8")
-
-    def down(self):
-        if self.host and os.environ.get("JOURNEY_KEEP") != "1":
-            self.bed("remove", NAME)
+    def variables(self):
+        return {**super().variables(), "dockyard_stacks": ["strain_seer"]}
 
     def deploy(self, source=SOURCE, environment="production", variables=None, **settings):
-        argv = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "playbooks/deploy.yml", "-i", str(self.inventory), "-e", json.dumps(
+        return self.play("deploy", "-e", json.dumps(
             {"dockyard_source_strain_seer": str(source), "dockyard_environment": environment, "dockyard_settings_strain_seer": settings,
-             **(variables or {})})]
-        process_environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-                               "DOCKYARD_REPORT_FILE": str(self.folder / "report.json")}
-        done = subprocess.run(argv, cwd=ROOT, env=process_environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=RUN_SECONDS, check=False)
-        return Run(done.returncode, done.stdout)
-
-    def sh(self, script, check=True):
-        return self.host.sh(script, check)
+             **(variables or {})}))
 
     def inside(self, script, check=True):
         """Output of a shell script in the container, as its own user."""
         return self.sh(f"docker exec {CONTAINER} sh -c '{script}'", check)
-
-    def ask(self, path, port=8501):
-        """(status, body) of a request from outside; (0, reason) when nobody answers."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"http://{self.host.address}:{port}{path}", timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError as error:
-            return 0, str(error)
 
     def stream(self, path="/_stcore/stream", port=8501, **more):
         return WebSocket(self.host.address, port, path, **more)
@@ -279,8 +239,8 @@ def test_behind_the_proxy_of_the_readme(seer):
         seer.deploy(STRAIN_SEER_BASE_PATH="tools/strain", STRAIN_SEER_BIND="127.0.0.1", STRAIN_SEER_PUBLIC_NAME="seer.example.org",
                     variables={"dockyard_url_ports": {"8501": PROXY_PORT}}).good().says(f":{PROXY_PORT}/tools/strain/_stcore/health")
         assert seer.ask("/tools/strain/_stcore/health")[0] == 0, "reached without the proxy"
-        assert seer.ask("/tools/strain/_stcore/health", PROXY_PORT) == (200, "ok")
-        status, page = seer.ask("/tools/strain/", PROXY_PORT)
+        assert seer.ask("/tools/strain/_stcore/health", port=PROXY_PORT) == (200, "ok")
+        status, page = seer.ask("/tools/strain/", port=PROXY_PORT)
         assert status == 200 and "<script" in page
         stream = {"path": "/tools/strain/_stcore/stream", "port": PROXY_PORT}
         assert b"Strain Seer, a stand-in" in seer.see(**stream)
@@ -288,7 +248,7 @@ def test_behind_the_proxy_of_the_readme(seer):
         assert b"0.100" in seer.see(host="inner", origin="https://seer.example.org", **stream)
         with pytest.raises(Refused, match="403"):
             seer.see(host="inner", origin="https://elsewhere.example.org", **stream)
-        assert seer.ask("/_stcore/health", PROXY_PORT)[0] == 404
+        assert seer.ask("/_stcore/health", port=PROXY_PORT)[0] == 404
     finally:
         seer.sh("docker rm -f proxy", check=False)
         seer.deploy().good()

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 
@@ -24,13 +22,8 @@ PORT = 8099
 
 def play(fleet: Fleet, name: str, extra: dict, *words: str) -> Run:
     """A playbook on host `a` with extra variables."""
-    program = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-                   "ANSIBLE_SSH_CONTROL_PATH_DIR": fleet._sockets, "DOCKYARD_REPORT_FILE": str(fleet.folder / "report.json")}
     limit = [] if name == "new_stack" else ["-l", "pi"]
-    done = subprocess.run([program, f"playbooks/{name}.yml", "-i", str(fleet.inventory), *limit, "-e", json.dumps(extra), *words], cwd=ROOT,
-                          env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False)
-    return Run(done.returncode, done.stdout)
+    return fleet.run(name, *limit, "-e", json.dumps(extra), *words, timeout=600)
 
 
 def page(host: Host, path: str = "/") -> str:

@@ -12,7 +12,6 @@ import datetime
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
@@ -78,13 +77,8 @@ class Guarded(Fleet):
 
     def deploy_with(self, stacks, scanner: dict, *words: str) -> Run:
         """Deploy the stack `hello` of a folder with the gate."""
-        program = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
         extra = {"dockyard_stacks": ["hello"], "dockyard_stack_path": [str(stacks)], "images_ca_certificate": str(CA), "images_scanner": scanner}
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "COLUMNS": "4000",
-                       "ANSIBLE_SSH_CONTROL_PATH_DIR": self._sockets, "DOCKYARD_REPORT_FILE": str(self.folder / "report.json")}
-        done = subprocess.run([program, "playbooks/deploy.yml", "-i", str(self.inventory), "-e", json.dumps(extra), *words], cwd=ROOT, env=environment,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=RUN_SECONDS, check=False)
-        return Run(done.returncode, done.stdout)
+        return self.run("deploy", "-e", json.dumps(extra), *words, timeout=RUN_SECONDS, COLUMNS="4000")
 
     def scans(self) -> int:
         """How often a scanner on the host was started."""

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import yaml
 from ansible_collections.dockyard.fleet.plugins.module_utils.binfmt import elf
 
-from fleet import CA, ROOT, Fleet, Host, Run, make_stack
+from fleet import CA, Fleet, Host, Run, make_stack
 
 REPOSITORY = "ghcr.io/dockyard/twins-probe"
 RUN_SECONDS = 600
@@ -52,14 +50,9 @@ class Twins(Fleet):
 
     def play(self, name: str, extra: dict) -> Run:
         """A playbook on both hosts."""
-        program = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
-                       "ANSIBLE_SSH_CONTROL_PATH_DIR": self._sockets, "DOCKYARD_REPORT_FILE": str(self.folder / "report.json")}
         words = {"dockyard_stacks": ["twins"], "dockyard_stack_path": [str(self.folder / "stacks")], "images_ca_certificate": str(CA),
                  "images_registry": REPOSITORY.rpartition("/")[0]} if name == "deploy" else {}
-        done = subprocess.run([program, f"playbooks/{name}.yml", "-i", str(self.inventory), "-e", json.dumps({**words, **extra})], cwd=ROOT, env=environment,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=RUN_SECONDS, check=False)
-        return Run(done.returncode, done.stdout)
+        return self.run(name, "-e", json.dumps({**words, **extra}), timeout=RUN_SECONDS)
 
     def reference(self, host: Host) -> str:
         """What the host's stack runs."""
