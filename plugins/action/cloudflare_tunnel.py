@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
             return result
         except api.ApiError as error:
             # Cloudflare has no transactions: what was done before is told with the error.
-            done = tunnel.done[:-1] if tunnel else []
+            done = tunnel.done if tunnel else []
             result.update(failed=True, changed=bool(done) and not check, done=done, problems=[str(error)],
                           msg=str(error) + ("; done before: %s" % ", ".join(done) if done else ""))
             return result

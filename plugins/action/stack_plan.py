@@ -118,6 +118,8 @@ def load_stack(name, folders, environment):
         problems = validate(definition, json.load(handle))
     if not problems and definition["name"] != name:
         problems = ["name: found '%s', needed '%s', the name of its folder" % (definition["name"], name)]
+    if not problems and name in definitions.RESERVED:
+        problems = ["name: found '%s', which %s; needed another one" % (name, definitions.RESERVED[name])]
     if problems:
         raise StackProblems(["%s, %s" % (path, text) for text in problems])
     files = ["compose.yaml"]
@@ -185,11 +187,18 @@ class ActionModule(ActionBase):
                                 % (name, ", ".join(planned["limits_missing"]), ", ".join(planned["limits_missing"])))
             warnings += planned["notes"]
         problems.extend(plan.port_conflicts(claims))
-        tunnel = [entry for planned in plans for entry in planned["tunnel"]]
-        problems.extend(ingress.problems_of([entry["rule"] for entry in tunnel]))
-        bluetooth = [planned["bluetooth"] for planned in plans if planned["bluetooth"]]
-        problems.extend(access.conflicts(bluetooth))
         tunnelled = boolean(self._given("dockyard_tunnel", False), strict=False)
+        bluetooth = [planned["bluetooth"] for planned in plans if planned["bluetooth"]]
+        others = []
+        if tunnelled or bluetooth:
+            others, found = self._beside(plan.beside(facts, [planned["name"] for planned in plans] + [TUNNEL_PROJECT]), folders, environment, facts,
+                                         args.get("config_dir") or "/etc/dockyard")
+            warnings += found
+        tunnel = [entry for planned in plans + others for entry in planned["tunnel"]]
+        problems.extend(ingress.problems_of([entry["rule"] for entry in tunnel]))
+        if bluetooth:
+            bluetooth += [planned["bluetooth"] for planned in others if planned["bluetooth"]]
+        problems.extend(access.conflicts(bluetooth))
         if tunnelled and environment == "offline":
             problems.append(plan.problem("dockyard_tunnel", "a tunnel to Cloudflare in the environment offline", "nothing that needs the internet",
                                          "set dockyard_tunnel to false, or another dockyard_environment"))
@@ -202,6 +211,20 @@ class ActionModule(ActionBase):
                       tunnel=tunnel,
                       problems=list(dict.fromkeys(problems)), notes=warnings, left=left, _ansible_verbose_override=True)
         return result
+
+    def _beside(self, names, folders, environment, facts, config_dir):
+        """What stacks of the host that this run does not deploy have declared: (list of plans, list of notes).
+
+        The tunnel and Bluetooth's policy are one for the whole host: a run of some stacks must not take the others out of them.
+        """
+        plans, notes = [], []
+        for name in names:
+            try:
+                plans.append(self._plan(name, folders, environment, facts, config_dir)[0])
+            except StackProblems as error:
+                notes.append("%s is on the host and not in this run, and its definition can't be read: if it has a hostname in the tunnel or a uid for "
+                             "Bluetooth, it loses them until it is deployed again (%s)" % (name, error.problems[0]))
+        return plans, notes
 
     def _left_alone(self, facts, stacks):
         """Stacks that an unattended run leaves as they are, because somebody stopped them on purpose: (list of str, list of notes)."""

@@ -11,6 +11,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.dockyard.fleet.plugins.module_utils.release import ledger
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.definition import variable_of
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks.proof import problems_of_answer, secrets_for_release, tls_is_due
+from ansible_collections.dockyard.fleet.plugins.module_utils.tunnel.service import PROJECT as TUNNEL_PROJECT
 
 
 def stack_tls_due(plans, facts, given):
@@ -124,19 +125,23 @@ def stacks_to_stop(facts, asked, listed, all_facts=None):
 
     :arg asked: names with commas, ``all``, or ``unlisted`` (those that are not in ``listed`` any more).
     :arg listed: ``dockyard_stacks`` of the host, a list or names with commas.
+        The host's cloudflared is none of them: a name takes it away, or tunnel_state.
     :kwarg all_facts: the facts of all hosts of the run; a name that none of them has is refused.
     """
     known = _known(facts)
     everywhere = sorted(set(name for other in all_facts or [facts] for name in _known(other)))
     names = [name.strip() for name in str(asked or "").split(",") if name.strip()]
-    listed = [name.strip() for name in listed.split(",")] if isinstance(listed, str) else listed or []
+    listed = [name.strip() for name in listed.split(",")] if isinstance(listed, str) else listed
     if not names:
         raise AnsibleFilterError("found no stack to stop; needed the name of one: -e stack=..., or stack=all, or stack=unlisted (those that are not in "
                                  "dockyard_stacks any more); the host has: %s" % (", ".join(known) or "none"))
     if names == ["all"]:
         return known
     if names == ["unlisted"]:
-        return [] if listed == ["all"] else [name for name in known if name not in listed]
+        if listed is None:
+            raise AnsibleFilterError("found stack=unlisted and no dockyard_stacks for this host, so that each of its stacks would be meant (%s); needed the "
+                                     "list of those that stay; set dockyard_stacks, or say -e stack=all" % (", ".join(known) or "none"))
+        return [] if listed == ["all"] else [name for name in known if name not in listed and name != TUNNEL_PROJECT]
     unknown = sorted(set(names) - set(everywhere))
     if unknown:
         raise AnsibleFilterError("found the unknown stack %s; needed one of: %s; correct -e stack=..." % (", ".join(unknown), ", ".join(everywhere) or "none"))

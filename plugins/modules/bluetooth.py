@@ -52,8 +52,8 @@ options:
         default: a container
   confine_logins:
     description:
-      - Whether a uid of O(uids) may be that of a person who logs in on the host, such as V(1000) of C(pi).
-      - The policy then takes all of the system bus but BlueZ from that person too. C(systemctl), C(loginctl) and a desktop do not work without
+      - Whether a uid of O(uids) may be that of another account of the host, of a person such as V(1000) of C(pi) or of a service.
+      - The policy then takes all of the system bus but BlueZ from it too. C(systemctl), C(loginctl) and a desktop do not work without
         C(sudo) any more.
     type: bool
     default: false
@@ -241,10 +241,12 @@ class Bluetooth:
                 names[uid] = policy.account(uid)
                 continue
             login = known.pw_shell.rsplit("/", 1)[-1] not in NO_LOGIN
-            if login and not self.params["confine_logins"]:
-                raise Refused("uid %d for %s: found the account %s, a person's who logs in with %s; needed a uid that nobody else has, since the policy "
+            # A service that loses the system bus is as bad as a person who does: systemd-network has such a uid, and so has nobody.
+            if known.pw_name != policy.account(uid) and not self.params["confine_logins"]:
+                raise Refused("uid %d for %s: found the account %s, %s; needed a uid that nobody else has, since the policy "
                               "takes all of the system bus but BlueZ from it; set dockyard_bluetooth_uid_<stack> to another one, or "
-                              "bluetooth_confine_logins: true" % (uid, entry["purpose"], known.pw_name, known.pw_shell))
+                              "bluetooth_confine_logins: true" % (uid, entry["purpose"], known.pw_name,
+                                                                  "a person's who logs in with %s" % known.pw_shell if login else "a service's"))
             names[uid] = known.pw_name
         for uid, name in sorted(names.items()):
             try:

@@ -213,6 +213,11 @@ options:
       backup:
         description: Whether a backup holds it; not used here.
         type: bool
+  host_network:
+    description: Services that may be on the host's network, where every port that they open is one of the host's.
+    type: list
+    elements: str
+    default: []
   ports:
     description: Every port that the stack may publish.
     type: list
@@ -567,7 +572,8 @@ class Release:
                     break
             container = {"id": entry["Id"], "name": (entry.get("Names") or [""])[0].lstrip("/"),
                          "service": labels.get("com.docker.compose.service"), "state": entry["State"], "health": health,
-                         "config_hash": labels.get("com.docker.compose.config-hash"), "image": entry.get("Image"), "exit_code": None, "restart": "unknown"}
+                         "config_hash": labels.get("com.docker.compose.config-hash"), "image": entry.get("Image"), "exit_code": None, "restart": "unknown",
+                         "networks": sorted((entry.get("NetworkSettings") or {}).get("Networks") or {})}
             if entry["State"] in ("exited", "dead"):
                 detail = self._inspect(entry["Id"])
                 container["exit_code"] = detail.get("State", {}).get("ExitCode")
@@ -586,6 +592,8 @@ class Release:
 
     def run(self):
         """All steps. Returns the result for exit_json."""
+        if not ledger.is_name(self.name):
+            raise ReleaseError("name: found %r; needed the name of a stack: at most 40 of a-z, 0-9, - and _, a letter first" % self.name)
         if not self.docker:
             raise ReleaseError("%s: found no docker program; needed Docker with Compose v2; run the role docker_engine first" % self.name)
         if self.module.check_mode:
@@ -683,7 +691,7 @@ class Release:
             except (ComposeError, ValueError) as error:
                 raise ReleaseError("%s: `docker compose config` refuses the files: %s; needed valid Compose files; nothing was changed"
                                    % (self.name, self.redact(str(error).replace(staged, self.directory))))
-            problems = decide.undeclared_ports(model, self.params["ports"], self.params["environment"] == "development")
+            problems = decide.undeclared_ports(model, self.params["ports"], self.params["environment"] == "development", self.params["host_network"])
             if problems:
                 raise ReleaseError("%s: %s; nothing was changed" % (self.name, "; ".join(problems)))
             old = {path: files.read(os.path.join(self.directory, path)) for path in wanted}
@@ -782,12 +790,14 @@ class Release:
         for service, value in hashes.items():
             known = record.get(service) or {}
             expected[service] = known.get("label") if known.get("config") == value else value
-        return decide.to_bring_up(self.params["services"], self.jobs, expected, containers)
+        networks = {service: known.get("networks") or [] for service, known in record.items()}
+        return decide.to_bring_up(self.params["services"], self.jobs, expected, containers, networks)
 
     def remember_hashes(self, hashes, containers):
-        """Keep which label came of which hash."""
-        labels = {container["service"]: container["config_hash"] for container in containers}
-        record = {service: {"config": value, "label": labels[service]} for service, value in hashes.items() if service in labels}
+        """Keep which label came of which hash, and in which networks the containers are."""
+        found = {container["service"]: container for container in containers}
+        record = {service: {"config": value, "label": found[service]["config_hash"], "networks": found[service]["networks"]}
+                  for service, value in hashes.items() if service in found}
         text = json.dumps(record, indent=1, sort_keys=True).encode("utf-8")
         if files.differs(self.applied, text, 0o600):
             files.write(self.applied, text, 0o600)
@@ -851,6 +861,11 @@ class Release:
                 if unwell:
                     compose.restart(unwell)
                 rest = [service for service in due if service not in unwell]
+                cut_off = [service for service in rest if reasons[service] == "reconnected"]
+                # Compose looks at the configuration only, and would leave them as they are.
+                for container in self.containers() if cut_off else []:
+                    if container["service"] in cut_off:
+                        self._remove_container(container)
                 if rest:
                     if fresh:
                         # Creating a container copies the image's folder, with its owner, over an empty volume: ours is set after that.
@@ -868,11 +883,14 @@ class Release:
                 # Compose needs a service to bring up, and leaves the containers of a profile that is off.
                 for container in self.containers():
                     if container["service"] in orphans:
-                        self.api.request("POST", "/containers/%s/stop" % container["id"], timeout=60)
-                        self.api.request("DELETE", "/containers/%s" % container["id"], query={"force": "1"})
+                        self._remove_container(container)
             reasons.update((service, "removed") for service in orphans)
         except (ComposeError, ValueError) as error:
             raise ReleaseError("%s: docker compose failed: %s" % (self.name, self.redact(str(error))))
+
+    def _remove_container(self, container):
+        self.api.request("POST", "/containers/%s/stop" % container["id"], timeout=60)
+        self.api.request("DELETE", "/containers/%s" % container["id"], query={"force": "1"})
 
     @staticmethod
     def _identities(containers):
@@ -1282,6 +1300,7 @@ def main():
             "volumes": {"type": "list", "elements": "dict", "default": [], "options": {
                 "name": {"type": "str", "required": True}, "owner": {"type": "str"}, "mode": {"type": "str"}, "backup": {"type": "bool"},
             }},
+            "host_network": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "dict", "default": [], "options": {
                 "service": {"type": "str", "required": True},
                 "container": {"type": "int", "required": True},

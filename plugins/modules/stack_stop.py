@@ -220,6 +220,8 @@ class Stop:
 
     def run(self):
         """All steps. Returns the result for exit_json."""
+        if not ledger.is_name(self.name):
+            raise StopError("name: found %r; needed the name of a stack: at most 40 of a-z, 0-9, - and _, a letter first; nothing was changed" % self.name)
         if self.module.check_mode or not os.path.isdir(self.ledger_dir):
             return self._run_locked()
         holder = "%s, pid %d, since %s" % (self.params["stopped_by"] or "a run that stops it", os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
@@ -271,7 +273,8 @@ class Stop:
         changed = acts or outcome_due
         if changed and not self.module.check_mode:
             # First of all, so that a run that is killed in the middle leaves the intention, and no timer starts it again.
-            anonymous = sorted(entry["name"] for entry in volumes if entry["anonymous"] and not deletes_volumes)
+            # Without its container nothing else tells whose a volume without a name is: neither a later run nor the next one after a kill.
+            anonymous = sorted(entry["name"] for entry in volumes if entry["anonymous"])
             self._note(last, anonymous_volumes=anonymous)
             self.end_units(due_units)
             self.end_containers(due)

@@ -10,9 +10,11 @@ import re
 import shutil
 import tempfile
 
-# As `name` of files/schemas/stack.schema.json; the words that playbooks take for several stacks are none.
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition
+
+# As `name` of files/schemas/stack.schema.json; neither are the words that playbooks take for several stacks, nor the tunnel's own project.
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}\Z")
-RESERVED = ("all", "unlisted")
+RESERVED = definition.RESERVED
 SCHEMA_LINE = re.compile(r"\A# yaml-language-server: \$schema=\S+\n")
 
 
@@ -24,7 +26,7 @@ def name_problem(name, builtin):
     if NAME.match(name) is None:
         return (repr(name) if name else "no name"), "a name of at most 40 of a-z, 0-9, - and _ that begins with a letter"
     if name in RESERVED:
-        return "'%s', which playbooks take for several stacks" % name, "another one"
+        return "'%s', which %s" % (name, RESERVED[name]), "another one"
     if name in builtin:
         return "'%s', a stack that comes with the collection" % name, "another name: yours would hide it"
     return None

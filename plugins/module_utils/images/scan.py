@@ -216,14 +216,17 @@ class Scanner:
             raise ImagesError(f"{image['where']}, disk of {os.path.dirname(folder)}", f"{free // 1000000} MB free",
                               f"{need // 1000000} MB for the scan of {image['reference']}", "free space on the host")
         owner = self._owner(database)
-        for name in ("", "cache", "home", "tmp"):
-            os.makedirs(os.path.join(folder, name), 0o700, exist_ok=True)
-            os.chown(os.path.join(folder, name), *owner)
+        # The scanner's own are below; here it may only pass, or somebody with its uid puts a link in the place of what is made and given away next.
+        os.chown(folder, os.geteuid(), -1)
+        os.chmod(folder, 0o711)
+        for name in ("cache", "home", "tmp"):
+            os.mkdir(os.path.join(folder, name), 0o700)
+            os.chown(os.path.join(folder, name), *owner, follow_symlinks=False)
         done = self._docker.call(["save", "--output", f"{folder}/image.tar", image["id"]], cli.PULL_TIMEOUT_S)
         if done.code != 0:
             raise ImagesError(image["where"], f"docker save failed: {cli.last_line(done.err) or 'no answer in time'}", "an archive of the image to scan",
                               f"free space in {os.path.dirname(folder)} on the host")
-        os.chown(f"{folder}/image.tar", *owner)
+        os.chown(f"{folder}/image.tar", *owner, follow_symlinks=False)
         try:
             report = reports.parse(self._tool, self._report(image, database, folder, program))
         except ValueError as problem:

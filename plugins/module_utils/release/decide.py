@@ -33,13 +33,15 @@ def standing(container, is_job):
     return WAIT
 
 
-def to_bring_up(services, jobs, hashes, containers):
+def to_bring_up(services, jobs, hashes, containers, networks=None):
     """Which services are not as they should be, and why.
 
     :arg services: iterable of str. :arg jobs: services that run once.
     :arg hashes: dict of service to the hash that Compose computes now.
-    :arg containers: list of containers of the project.
-    :returns: dict of service to reason: ``created``, ``changed``, ``started``, ``restarted`` (unhealthy with the right configuration).
+    :arg containers: list of containers of the project; ``networks`` of one are those that it is in (names).
+    :kwarg networks: dict of service to the networks that it was in when it was brought up.
+    :returns: dict of service to reason: ``created``, ``changed``, ``started``, ``restarted`` (unhealthy with the right configuration),
+        ``reconnected`` (somebody took it out of a network, as the removal of that network does; its configuration does not tell).
     """
     by_service = {}
     for container in containers:
@@ -56,6 +58,8 @@ def to_bring_up(services, jobs, hashes, containers):
                 reasons[service] = "started"
         elif any(container["state"] not in ("running", "restarting") for container in found):
             reasons[service] = "started"
+        elif any(set((networks or {}).get(service, ())) - set(container.get("networks", ())) for container in found):
+            reasons[service] = "reconnected"
         elif any(container.get("health") == "unhealthy" for container in found):
             reasons[service] = "restarted"
     return reasons
@@ -87,11 +91,12 @@ def dependencies_of(model):
     return {name: dict(service.get("depends_on") or {}) for name, service in model.get("services", {}).items()}
 
 
-def undeclared_ports(model, allowed, loopback=False):
+def undeclared_ports(model, allowed, loopback=False, host_network=()):
     """Ports that the Compose files publish and the stack does not declare.
 
     :arg allowed: list of dict with ``service``, ``container``, ``protocol``, ``published``.
     :kwarg loopback: bool, whether ports on the loopback address only need no declaration (debug ports of a development environment).
+    :kwarg host_network: services whose use of the host's network was asked for, twice (Bluetooth's way `host`).
     :returns: list of str problems.
     """
     known = set((port["service"], int(port["container"]), port.get("protocol", "tcp"), str(port["published"])) for port in allowed)
@@ -106,6 +111,6 @@ def undeclared_ports(model, allowed, loopback=False):
                     loopback and port.get("host_ip") in ("127.0.0.1", "::1")):
                 problems.append("services/%s/ports: publishes %s:%s/%s, which `ports` of stack.yml does not declare"
                                 % (name, published, port["target"], port.get("protocol", "tcp")))
-        if service.get("network_mode") == "host":
+        if service.get("network_mode") == "host" and name not in host_network:
             problems.append("services/%s: network_mode host opens every port of the program; declare `ports` instead" % name)
     return problems

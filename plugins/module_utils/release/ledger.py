@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.release import files
 
 STOPPED, REMOVED = "stopped", "removed"
 # What an entry about stopping takes over from the one before it: what the stack is does not change with that.
 KEPT = ("revision", "environment", "all_services", "jobs", "tools", "images")
+
+
+def is_name(stack):
+    """Whether a text is a stack's name, as the schema has it; it becomes a part of paths."""
+    return re.match(r"[a-z][a-z0-9_-]{0,39}\Z", stack) is not None
 
 
 def path_of(folder, stack):

@@ -14,9 +14,12 @@ import re
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner
 from ansible_collections.dockyard.fleet.plugins.module_utils.tunnel import declared as tunnels
+from ansible_collections.dockyard.fleet.plugins.module_utils.tunnel import service as tunnel_service
 from ansible_collections.dockyard.fleet.plugins.module_utils.bluetooth import access
 
 TOOLS_PROFILE = "tools"
+# Names that no stack may have, and what has them.
+RESERVED = {"all": "playbooks take for several stacks", "unlisted": "playbooks take for several stacks", tunnel_service.PROJECT: "is the project of role tunnel"}
 # A setting in a path of `prove` or `urls`.
 PLACEHOLDER = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 # Where the source that a development overlay mounts is; without it, a copy below the stack's folder.

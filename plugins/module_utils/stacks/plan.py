@@ -287,6 +287,16 @@ def ended_stacks(facts, stacks):
     return {name: releases[name] for name in stacks if ledger.is_ended(releases.get(name))}
 
 
+def beside(facts, deployed):
+    """The stacks of the host that a run does not deploy and that are there, running or stopped: sorted list of str.
+
+    :arg deployed: iterable of str, what the run deploys.
+    """
+    present = set(container.get("project") for container in facts.get("containers") or [])
+    return sorted(name for name, entry in (facts.get("releases") or {}).items()
+                  if name not in deployed and (entry or {}).get("outcome") != ledger.REMOVED and (name in present or ledger.is_ended(entry)))
+
+
 def ended_note(name, entry, unattended):
     """What an operator should know of a stack that was stopped on purpose."""
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(entry.get("time_epoch_s") or 0))

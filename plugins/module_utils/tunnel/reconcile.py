@@ -112,27 +112,28 @@ class Tunnel:
 
     def change(self, sentence, method, path, body=None):
         """Do one thing, or only say it in check mode. :returns: the ``result``, or None in check mode."""
+        result = None if self.check else self.client.call(method, path, body=body).get("result")
         self.done.append(sentence)
-        if self.check:
-            return None
-        return self.client.call(method, path, body=body).get("result")
+        return result
 
     def create_tunnel(self):
         """:returns: dict of the API, or None in check mode."""
-        self.done.append("tunnel %s created" % self.name)
+        sentence = "tunnel %s created" % self.name
         if self.check:
+            self.done.append(sentence)
             return None
         body = {"name": self.name, "config_src": self.config}
         if self.config == "local":
             body["tunnel_secret"] = credentials.new_secret()
         try:
-            return self.client.call("POST", self.base, body=body)["result"]
+            found = self.client.call("POST", self.base, body=body)["result"]
         except api.ApiError as error:
             # Made by a first try whose answer was lost, or by another run in this very moment.
             found = self.find() if NAME_TAKEN in error.codes or error.status == 409 else None
             if found is None:
                 raise
-            return found
+        self.done.append(sentence)
+        return found
 
     def create_record(self, zone, record):
         try:
@@ -141,12 +142,22 @@ class Tunnel:
             if self.client.repeated and set(error.codes) & set(RECORD_TAKEN):
                 for found in self.records_of(zone, record["name"]):
                     if all(found.get(key) == record[key] for key in ("type", "content", "proxied")):
+                        self.done.append("%s created" % routes.shown(record))
                         return found
             raise
 
+    def delete(self, sentence, path):
+        """Delete one thing; that a repeated question finds it gone is the answer that was lost."""
+        try:
+            self.change(sentence, "DELETE", path)
+        except api.ApiError as error:
+            if not (self.client.repeated and error.status == 404):
+                raise
+            self.done.append(sentence)
+
     def remove_record(self, zone, record):
         self.before.append(routes.shown(record))
-        self.change("%s removed" % routes.shown(record), "DELETE", "/zones/%s/dns_records/%s" % (zone, record["id"]))
+        self.delete("%s removed" % routes.shown(record), "/zones/%s/dns_records/%s" % (zone, record["id"]))
 
     def route(self, hostname, zone, decision, target):
         """Carry out one decision of :func:`routes.decide`. :returns: dict for the result."""
@@ -241,7 +252,8 @@ class Tunnel:
             raise Refused(problems)
         tunnel = self.find()
         target = TARGET % tunnel["id"] if tunnel else None
-        if tunnel and tunnel.get("connections") and not self.force:
+        # In check mode whoever stops cloudflared before has not stopped it.
+        if tunnel and tunnel.get("connections") and not self.force and not self.check:
             raise Refused(["tunnel %s: found %d connections of running cloudflared; needed none; stop it first, or set force (role: tunnel_force) to true"
                            % (self.name, len(tunnel["connections"]))])
         going = {}
@@ -255,13 +267,9 @@ class Tunnel:
             self.remove_record(zone, record)
         if tunnel:
             self.before.append("tunnel %s" % self.name)
-            if self.force and not self.check:
-                self.client.call("DELETE", "%s/%s/connections" % (self.base, tunnel["id"]))
-            try:
-                self.change("tunnel %s deleted" % self.name, "DELETE", "%s/%s" % (self.base, tunnel["id"]))
-            except api.ApiError as error:
-                if not (self.client.repeated and error.status == 404):
-                    raise
+            if self.force and (tunnel.get("connections") or not self.check):
+                self.change("connections of tunnel %s ended" % self.name, "DELETE", "%s/%s/connections" % (self.base, tunnel["id"]))
+            self.delete("tunnel %s deleted" % self.name, "%s/%s" % (self.base, tunnel["id"]))
         return {"tunnel": self.shown(tunnel, "deleted") if tunnel else None, "routes": [], "target": None, "stale": []}
 
     def token(self, tunnel):

@@ -84,6 +84,14 @@ def test_an_error_in_the_middle_tells_what_was_done(world, run):
     assert result["failed"] and result["changed"] and result["done"] == ["tunnel pi created"] and "done before: tunnel pi created" in result["msg"]
 
 
+@pytest.mark.parametrize("options, path", [({"ingress": [{"hostname": "a.example.com", "service": "http://web:80"}], "config": "cloudflare"}, "configurations"),
+                                           ({"return_credentials": True}, "token")])
+def test_an_error_at_a_question_tells_what_was_done(world, run, options, path):
+    world.failures.append({"times": 1, "status": 403, "methods": ["GET"], "path": path})
+    result = run({"no_log": True}, **options)
+    assert result["failed"] and result["changed"] and result["done"][0] == "tunnel pi created" and len(world.tunnels) == 1
+
+
 def test_a_refusal_lists_its_problems(run):
     result = run(account_id="x", hostnames=["y"])
     assert result["failed"] and len(result["problems"]) == 2 and not result["changed"]

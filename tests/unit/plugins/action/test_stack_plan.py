@@ -534,6 +534,39 @@ def test_two_stacks_with_one_hostname_are_told(shelf):
     assert "stack my-shop" in problems[0]
 
 
+@pytest.mark.parametrize("entry, containers, there", [
+    ({"outcome": "released"}, [{"project": "other"}], True), ({"outcome": "stopped"}, [], True), (None, [{"project": "other"}], True),
+    ({"outcome": "failed"}, [], False), ({"outcome": "removed"}, [{"project": "other"}], False),
+])
+def test_a_run_of_some_stacks_leaves_the_others_in_the_tunnel(shelf, entry, containers, there):
+    shelf.put(change=tunnelled)
+    shelf.put("other", change=lambda stack: (tunnelled(stack), stack["settings"]["PORT"].update(default=9443)))
+    variables = dict(GIVEN, dockyard_tunnel=True, dockyard_settings_my_shop={"SHOP_HOSTNAME": "shop.example.com"},
+                     dockyard_settings_other={"SHOP_HOSTNAME": "other.example.com"})
+    result = plan(shelf, variables, facts(releases={"other": entry, "tunnel": {"outcome": "released"}}, containers=containers))
+    assert result["problems"] == [] and [entry["name"] for entry in result["stacks"]] == ["my-shop"]
+    assert [entry["rule"]["hostname"] for entry in result["tunnel"]] == ["shop.example.com"] + ["other.example.com"] * there
+
+
+def test_a_stack_that_an_unattended_run_leaves_stopped_keeps_its_hostname(shelf):
+    shelf.put(change=tunnelled)
+    variables = dict(GIVEN, dockyard_tunnel=True, dockyard_unattended=True, dockyard_settings_my_shop={"SHOP_HOSTNAME": "shop.example.com"})
+    result = plan(shelf, variables, facts(releases={"my-shop": {"outcome": "stopped", "by": "anna"}}))
+    assert result["left"] == ["my-shop"] and [entry["rule"]["hostname"] for entry in result["tunnel"]] == ["shop.example.com"]
+
+
+def test_a_stack_beside_whose_definition_is_gone_is_told(shelf):
+    result = plan(shelf, dict(GIVEN, dockyard_tunnel=True), facts(releases={"gone": {"outcome": "released"}}, containers=[{"project": "gone"}]))
+    assert result["problems"] == []
+    assert any(note.startswith("gone is on the host and not in this run, and its definition can't be read") for note in result["notes"])
+
+
+def test_the_tunnel_s_own_project_is_no_name_for_a_stack(shelf):
+    shelf.put("tunnel")
+    problems = plan(shelf, stacks=["tunnel"])["problems"]
+    assert len(problems) == 1 and "name: found 'tunnel', which is the project of role tunnel; needed another one" in problems[0]
+
+
 def test_the_cloudflared_of_the_host_is_no_stack_that_was_left(shelf):
     found = facts(releases={"tunnel": {"outcome": "released"}})
     assert any(note.startswith("tunnel was released here") for note in plan(shelf, facts=found)["notes"])

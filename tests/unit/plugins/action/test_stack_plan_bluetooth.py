@@ -134,3 +134,18 @@ def test_oura(tmp_path, access, files):
     backend = next(image for image in planned["images"] if image["name"] == "backend")
     assert backend["build"]["args"]["BLUETOOTH"] == access
     assert "user" not in planned["overlay"].get("parser", {})
+
+
+def test_two_stacks_with_one_uid_and_a_stack_beside(shelf):
+    folder = shelf()
+    other = folder / "other"
+    other.mkdir()
+    (other / "stack.yml").write_text(yaml.safe_dump(dict(STACK, name="other")))
+    (other / "compose.yaml").write_text(yaml.safe_dump(COMPOSE))
+    beside = dict(FACTS, releases={"other": {"outcome": "released"}}, containers=[{"project": "other"}])
+    found = plan(folder, facts=beside, dockyard_settings_other={"BLE": "dbus"})["problems"]
+    assert len(found) == 1 and "52101" in found[0] and "other" in found[0] and "my-ring" in found[0]
+    result = plan(folder, facts=beside, dockyard_settings_other={"BLE": "dbus"}, dockyard_bluetooth_uid_other=52102)
+    assert result["problems"] == [] and [entry["uid"] for entry in result["bluetooth"]] == [52101, 52102]
+    # Without Bluetooth in the run itself the host's is left as it is.
+    assert plan(folder, "none", facts=beside, dockyard_settings_other={"BLE": "dbus"})["bluetooth"] == []

@@ -165,7 +165,7 @@ KNOWN = {"releases": {"shop": {}, "blog": None}, "stacks": {"shop": {}, "half": 
 @pytest.mark.parametrize("asked, listed, names", [
     ("shop", [], ["shop"]), ("shop, blog,shop", ["shop"], ["shop", "blog"]), ("all", ["shop"], ["blog", "half", "shop", "torn"]),
     ("unlisted", ["shop", "half"], ["blog", "torn"]), ("unlisted", "shop, torn", ["blog", "half"]), ("unlisted", ["all"], []), ("elsewhere", [], []),
-    ("unlisted", None, ["blog", "half", "shop", "torn"]),
+    ("unlisted", [], ["blog", "half", "shop", "torn"]),
 ])
 def test_stacks_to_stop(asked, listed, names):
     assert stack.stacks_to_stop(KNOWN, asked, listed, [KNOWN, {"releases": {"elsewhere": {}}}]) == names
@@ -176,3 +176,13 @@ def test_stacks_to_stop(asked, listed, names):
 def test_stacks_to_stop_refuses(asked, text):
     with pytest.raises(AnsibleFilterError, match=text):
         stack.stacks_to_stop(KNOWN, asked, [])
+
+
+def test_unlisted_wants_a_list():
+    with pytest.raises(AnsibleFilterError, match=r"no dockyard_stacks for this host, .*\(blog, half, shop, torn\); .* set dockyard_stacks"):
+        stack.stacks_to_stop(KNOWN, "unlisted", None)
+
+
+def test_the_tunnel_is_stopped_by_its_name_only():
+    known = {"releases": {"shop": {}, "tunnel": {}}}
+    assert stack.stacks_to_stop(known, "unlisted", ["shop"]) == [] and stack.stacks_to_stop(known, "tunnel", ["shop"]) == ["tunnel"]

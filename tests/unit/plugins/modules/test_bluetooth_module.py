@@ -176,8 +176,18 @@ def test_a_person_s_uid_is_refused_unless_asked_for(machine):
     assert not any(argv[0] == "useradd" for argv in machine.commands)
 
 
-def test_an_account_without_login_is_taken_as_it_is(machine):
-    assert machine.run(uids=[{"uid": 65534, "purpose": "x"}])["accounts"] == {"65534": "nobody"}
+def test_a_service_s_uid_is_refused_unless_asked_for(machine):
+    """Such as systemd-network's: its own policy would be overruled, and the host lose its network at the next lease."""
+    with pytest.raises(bluetooth.Refused, match=r"uid 65534 for x: found the account nobody, a service's; needed a uid that nobody else has"):
+        machine.run(uids=[{"uid": 65534, "purpose": "x"}])
+    assert machine.commands == [] and not os.path.exists(machine.path(policy.POLICY_FILE))
+    assert machine.run(uids=[{"uid": 65534, "purpose": "x"}], confine_logins=True)["accounts"] == {"65534": "nobody"}
+
+
+def test_an_account_that_an_earlier_run_made_is_taken_as_it_is(machine):
+    machine.users[52101] = machine.account(policy.account(52101), 52101)
+    assert machine.run(uids=[{"uid": 52101, "purpose": "x"}])["accounts"] == {"52101": policy.account(52101)}
+    assert not any(argv[0] == "useradd" for argv in machine.commands)
 
 
 def test_a_changed_policy_is_put_right(machine):

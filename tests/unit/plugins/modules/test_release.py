@@ -243,6 +243,7 @@ class Host:
                       "exited": "Exited (1) 3 seconds ago"}[entry["state"]]
             answer.append({"Id": "%s-%d" % (service, entry.get("number", 1)), "Names": ["/shop-%s-1" % service],
                            "State": entry["state"], "Status": status, "Image": "%s:1" % service,
+                           "NetworkSettings": {"Networks": {name: {} for name in entry.get("networks", ["shop_default", "blog_front"])}},
                            "Labels": {"com.docker.compose.service": service, "com.docker.compose.config-hash": entry["hash"]}})
         if self.half:
             # `compose up` was killed between creating the new container and removing the old one.
@@ -513,6 +514,19 @@ def test_an_unhealthy_service_with_the_right_configuration_is_restarted(host, ru
     answer = run()
     assert answer["changed_services"] == {"web": "restarted"}
     assert host.calls == ["GET containers", "config --hash", "config --format", "GET containers", "restart web"] + ["GET containers"] * 3
+
+
+def test_a_service_that_was_taken_out_of_a_network_is_made_anew(host, run):
+    """As cloudflared is when a stack that it leads to is removed; neither hash nor health tells."""
+    run()
+    state = host.load()
+    state["web"]["networks"] = ["shop_default"]
+    host.save(state)
+    assert run(check=True)["changed_services"] == {"web": "reconnected"}
+    host.calls[:] = []
+    assert run()["changed_services"] == {"web": "reconnected"}
+    end = host.calls.index("up web")
+    assert host.calls[end - 2:end] == ["POST /containers/web-1/stop", "DELETE /containers/web-1"]
 
 
 def test_a_service_that_is_not_wanted_any_more_is_removed(host, run):

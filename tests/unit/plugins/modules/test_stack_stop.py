@@ -334,6 +334,14 @@ def test_volumes_without_a_name_are_found_after_their_container_is_gone(host, ru
     assert [entry["name"] for entry in answer["volumes"]] == [ANONYMOUS, "shop_data"] and set(host.volumes) == {"blog_data"}
 
 
+def test_a_removal_with_volumes_that_was_killed_knows_those_without_a_name(host, run):
+    host.refuse["DELETE /volumes/%s" % ANONYMOUS] = (500, "the power went")
+    assert run(remove=True, delete_volumes="shop")["failed"] and "id-web" not in host.containers
+    host.refuse.clear()
+    answer = run(remove=True, delete_volumes="shop")
+    assert ANONYMOUS in [entry["name"] for entry in answer["volumes"]] and set(host.volumes) == {"blog_data"}
+
+
 def test_delete_images_leaves_what_others_need(host, run):
     host.images[0]["RepoTags"].append("db:17-alias")
     host.put(os.path.join(host.releases, "wiki.jsonl"), json.dumps({"outcome": "released", "images": {"DB_IMAGE": "db:17"}}) + "\n")
@@ -387,6 +395,13 @@ def test_a_container_of_another_stack_is_taken_out_of_the_network(host, run):
     answer = run(remove=True)
     assert host.calls[-2:] == ['POST /networks/net-1/disconnect {"Container": "id-blog", "Force": true}', "DELETE /networks/net-1"]
     assert "taken out of its networks: guest" in answer["msg"] and host.containers["id-blog"]["state"] == "running"
+
+
+@pytest.mark.parametrize("name", ["..", "../shop", "shop/..", "", "Shop", "shop\n"])
+def test_what_is_no_name_of_a_stack_is_refused(host, run, name):
+    before = host.tree()
+    answer = run(name=name, remove=True, delete_volumes=name)
+    assert answer["failed"] and host.calls == [] and host.tree() == before and answer["msg"].startswith("name: found %r; needed the name of a stack" % name)
 
 
 @pytest.mark.parametrize("name", ["blogg", "docker"])

@@ -37,6 +37,7 @@ def text_of(*parts):
 @pytest.mark.parametrize("name, found", [
     ("", "no name"), ("Hello", "'Hello'"), ("1st", "'1st'"), ("-x", "'-x'"), ("a b", "'a b'"), ("../x", "'../x'"), ("a\n", "'a\\n'"),
     ("x" * 41, "'" + "x" * 41 + "'"),
+    ("tunnel", "'tunnel', which is the project of role tunnel"),
     ("all", "'all', which playbooks take for several stacks"), ("unlisted", "'unlisted', which playbooks take for several stacks"),
     ("inventory", "'inventory', a stack that comes with the collection")])
 def test_names_that_are_refused(name, found):

@@ -287,3 +287,27 @@ def test_an_image_that_cannot_be_saved(tmp_path, database):
     docker = Docker({APP["id"]})
     docker.call = lambda argv, timeout_s=0: cli.Done(1, "", "Error: no such image")
     assert "docker save failed: Error: no such image" in refusal(tmp_path, database, docker)
+
+
+def test_the_owner_of_the_database_gets_its_own_folders_and_nothing_by_a_link(tmp_path, database, monkeypatch):
+    """As root with a database of another uid: the workspace stays root's, so that nobody puts a link in the place of what is given away; none is followed."""
+    given = {}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(scan.Scanner, "_owner", staticmethod(lambda unused: (1234, 1234)))
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, follow_symlinks=True: given.setdefault(os.path.basename(path), []).append((uid, follow_symlinks)))
+
+    class Looking(Docker):
+        """Looks at the workspace when the archive is there."""
+
+        def call(self, argv, timeout_s=0):
+            done = super().call(argv, timeout_s)
+            if argv[0] == "save":
+                folder = os.path.dirname(argv[2])
+                assert os.stat(folder).st_mode & 0o777 == 0o711, "only who makes it may write into it"
+                assert {name: os.stat(os.path.join(folder, name)).st_mode & 0o777 for name in ("cache", "home", "tmp")} == dict.fromkeys(
+                    ("cache", "home", "tmp"), 0o700)
+            return done
+    ask(tmp_path, database, Looking())
+    assert given.pop("image.tar") == [(1234, False)]
+    assert {name: given[name] for name in ("cache", "home", "tmp")} == dict.fromkeys(("cache", "home", "tmp"), [(1234, False)])
+    assert [uid for name in given if name not in ("cache", "home", "tmp") for uid, unused in given[name] if uid == 1234] == []

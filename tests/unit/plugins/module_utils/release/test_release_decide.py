@@ -94,6 +94,14 @@ def test_a_job_to_bring_up(found, reason):
     assert decide.to_bring_up(["web"], {"web"}, {"web": "h"}, found) == ({"web": reason} if reason else {})
 
 
+@pytest.mark.parametrize("now, before, reason", [
+    (["a", "b"], ["a", "b"], None), (["a", "b", "own"], ["a"], None), (["a"], ["a", "b"], "reconnected"), ([], ["a"], "reconnected"), (["a"], [], None),
+])
+def test_a_service_that_lost_a_network(now, before, reason):
+    found = [dict(container(), networks=now)]
+    assert decide.to_bring_up(["web"], set(), {"web": "h"}, found, {"web": before}) == ({"web": reason} if reason else {})
+
+
 def test_each_service_has_its_own_reason():
     found = [container("a"), container("b", config_hash="old"), container("gone")]
     assert decide.to_bring_up(["a", "b", "c"], set(), {"a": "h", "b": "h", "c": "h"}, found) == {"b": "changed", "c": "created"}
@@ -161,6 +169,12 @@ def publishing(*ports, **more):
 def test_undeclared_ports(model, loopback, text):
     problems = decide.undeclared_ports(model, ALLOWED, loopback)
     assert (len(problems) == 1 and text in problems[0]) if text else problems == [], problems
+
+
+def test_the_hosts_network_is_for_who_was_allowed_it_and_nobody_else():
+    model = {"services": {name: {"network_mode": "host"} for name in ("radio", "db")}}
+    problems = decide.undeclared_ports(model, [], host_network=["radio"])
+    assert len(problems) == 1 and problems[0].startswith("services/db: network_mode host")
 
 
 def test_every_undeclared_port_is_told():

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+from unittest import mock
 
 import pytest
 
@@ -149,6 +150,20 @@ def test_a_deletion_whose_answer_was_lost_is_done(world, run):
     world.failures.append({"times": 1, "status": 502, "methods": ["DELETE"], "path": "cfd_tunnel", "after": True})
     run(state="absent")
     assert all(tunnel["deleted_at"] for tunnel in world.tunnels.values())
+
+
+def test_a_record_whose_removal_was_answered_to_nobody_is_removed(world, run):
+    run(hostnames=[HOST, "old.example.com"])
+    world.failures.append({"times": 1, "status": 502, "methods": ["DELETE"], "path": "dns_records", "after": True})
+    tunnel, result = run(purge=True)
+    assert len(tunnel.done) == 1 and tunnel.done[0].endswith(" removed") and records(world, "old.example.com") == []
+
+
+def test_check_mode_foresees_the_end_of_a_tunnel_that_runs(world, run):
+    made = run()[1]["tunnel"]["id"]
+    world.connections[made] = [mock.Mock(alive=True)]
+    tunnel, unused = run(state="absent", check=True)
+    assert tunnel.done[-1] == "tunnel pi deleted" and len(records(world)) == 1 and not world.tunnels[made]["deleted_at"]
 
 
 def test_what_is_refused_by_cloudflare_in_between_is_told(world, run):
