@@ -311,11 +311,12 @@ def test_remove_keeps_volumes_secrets_images_results_and_ledger(host, run):
     assert "kept, volumes: " in answer["msg"] and "delete_volumes=shop deletes them" in answer["msg"]
 
 
-def test_files_of_somebody_else_stay(host, run):
-    host.put(os.path.join(host.directory, "conf", "mine.txt"), "mine")
+@pytest.mark.parametrize("name", ["mine.txt", ".env.bak"])
+def test_files_of_somebody_else_stay(host, run, name):
+    host.put(os.path.join(host.directory, "conf", name), "mine")
     answer = run(remove=True, delete_volumes="shop")
-    assert [path for path in host.tree() if path.startswith("etc")] == ["etc/stacks/shop/conf/mine.txt"]
-    assert "files kept, which are not ours: %s" % os.path.join(host.directory, "conf", "mine.txt") in answer["msg"]
+    assert [path for path in host.tree() if path.startswith("etc")] == ["etc/stacks/shop/conf/%s" % name]
+    assert "files kept, which are not ours: %s" % os.path.join(host.directory, "conf", name) in answer["msg"]
 
 
 def test_delete_volumes_takes_secrets_and_results_too(host, run):
@@ -349,6 +350,12 @@ def test_delete_images_leaves_what_others_need(host, run):
     assert [entry["name"] for entry in answer["images"]] == ["dockyard/shop-web:0123456789abcdef", "dockyard/shop-web:fedcba9876543210"]
     assert answer["kept"]["images"] == [{"name": "db:17", "user": "stack wiki"}] and "db:17 (stack wiki)" in answer["msg"]
     assert [entry["Id"] for entry in host.images] == ["sha-db", "sha-nginx"]
+
+
+def test_an_image_that_only_a_stranger_s_container_has_stays(host, run):
+    host.containers["id-guest"] = {"name": "guest", "state": "exited", "labels": {}, "restart": "no", "image": "sha-db", "mounts": []}
+    answer = run(remove=True, delete_images="shop")
+    assert answer["kept"]["images"] == [{"name": "db:17", "user": "container guest"}] and "sha-db" in [entry["Id"] for entry in host.images]
 
 
 def test_an_image_that_came_into_use_stays(host, run):
