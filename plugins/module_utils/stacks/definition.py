@@ -19,7 +19,8 @@ from ansible_collections.dockyard.fleet.plugins.module_utils.bluetooth import ac
 
 TOOLS_PROFILE = "tools"
 # Names that no stack may have, and what has them.
-RESERVED = {"all": "playbooks take for several stacks", "unlisted": "playbooks take for several stacks", tunnel_service.PROJECT: "is the project of role tunnel"}
+RESERVED = {"all": "playbooks take for several stacks", "unlisted": "playbooks take for several stacks",
+            tunnel_service.PROJECT: "is the project of role tunnel"}
 # A setting in a path of `prove` or `urls`.
 PLACEHOLDER = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 # Where the source that a development overlay mounts is; without it, a copy below the stack's folder.

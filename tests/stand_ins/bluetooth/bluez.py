@@ -69,17 +69,21 @@ def pair(device):
     device.UpdateProperties("org.bluez.Device1", {"Paired": dbus.Boolean(True, variant_level=1)})
 
 
-def answers_to(command, state={"authenticated": False}):
+# What the ring remembers of whoever is connected.
+STATE = {"authenticated": False}
+
+
+def answers_to(command):
     """The ring's notifications after a command."""
     if command == b"\x2f\x01\x2b":
         return [b"\x2f\x10\x2c" + NONCE]
     if command[:3] == b"\x2f\x11\x2d":
         # Sixteen bytes, and not the nonce as it was: somebody has enciphered it.
-        state["authenticated"] = len(command) == 19 and command[3:18] != NONCE
-        return [b"\x2f\x02\x2e" + bytes([not state["authenticated"]])]
-    if command[:1] == b"\x12" and state["authenticated"]:
+        STATE["authenticated"] = len(command) == 19 and command[3:18] != NONCE
+        return [b"\x2f\x02\x2e" + bytes([not STATE["authenticated"]])]
+    if command[:1] == b"\x12" and STATE["authenticated"]:
         return [b"\x13\x04" + RING_TIME.to_bytes(4, "little")]
-    if command[:1] == b"\x10" and state["authenticated"]:
+    if command[:1] == b"\x10" and STATE["authenticated"]:
         given = [event for event in EVENTS if int.from_bytes(event[2:6], "little") >= int.from_bytes(command[2:6], "little")]
         return given + [b"\x11\x06" + bytes([len(given), 0]) + bytes(4)]
     return []
