@@ -394,7 +394,7 @@ class ActionModule(ActionBase):
             "timeout_seconds": definition.get("health", {}).get("timeout_seconds", 300),
             "prove": [dict(entry, stack=name, url=self._url(entry, settings, address)) for entry in definition.get("prove", [])],
             "urls": [self._url(entry, settings, address) for entry in definition.get("urls", [])],
-            "limits_missing": missing, "bluetooth": bluetooth, "notes": notes,
+            "limits_missing": missing, "bluetooth": bluetooth, "notes": notes, "migration": definition.get("migration", {}),
             "tunnel": declared.entries(definition, services, definitions.top_level(documents, "networks"), settings, "%s/stacks/%s" % (config_dir, name),
                                        str(self._vars.get("inventory_hostname") or ""), [key for key in secrets_given if secrets_given[key]]),
         }

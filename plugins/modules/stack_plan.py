@@ -159,7 +159,7 @@ tunnel:
       ca_file: ""
       rule: {hostname: things.example.com, service: "https://nginx.inventory_frontend:8443", no_tls_verify: true}
 stacks:
-  description: For each stack what role C(stack) needs. It holds the environment of the services and is therefore never printed.
+  description: For each stack what role C(stack) needs, and its section C(migration). It holds the environment of the services and is therefore never printed.
   type: list
   elements: dict
   returned: always

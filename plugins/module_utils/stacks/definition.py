@@ -13,6 +13,7 @@ import posixpath
 import re
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner
+from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import migration
 from ansible_collections.dockyard.fleet.plugins.module_utils.tunnel import declared as tunnels
 from ansible_collections.dockyard.fleet.plugins.module_utils.tunnel import service as tunnel_service
 from ansible_collections.dockyard.fleet.plugins.module_utils.bluetooth import access
@@ -471,6 +472,7 @@ def cross_check(definition, documents, present):
     for name, action in sorted(definition.get("actions", {}).items()):
         problems += _check_action("actions/%s" % name, action, services, definition.get("tools", []))
     problems += _check_schedules(definition)
+    problems += migration.check(definition, services, top_level(documents, "volumes"))
     if sources.count("tls_certificate") != sources.count("tls_key") or sources.count("tls_key") > 1:
         problems.append("secrets: needed one tls_certificate and one tls_key, or neither; found %d and %d"
                         % (sources.count("tls_certificate"), sources.count("tls_key")))

@@ -114,6 +114,22 @@ def test_a_plan_without_problems(shelf):
     assert result["images"][1]["platform"] == "linux/arm64"
 
 
+def test_the_section_migration_is_handed_through(shelf):
+    assert plan(shelf)["stacks"][0]["migration"] == {}
+    layout = {"description": "by hand", "detect": ["/srv/shop"], "units": [{"name": "shop.service", "optional": True}],
+              "trees": [{"name": "data", "source": "/srv/shop/data", "volume": "data", "owner": "5:5"}]}
+    shelf.put(change=lambda stack: stack.update(migration={"native": layout}))
+    result = plan(shelf)
+    assert result["problems"] == [] and result["stacks"][0]["migration"] == {"native": layout}
+
+
+def test_a_section_migration_that_does_not_fit_its_stack_is_refused(shelf):
+    layout = {"description": "by hand", "detect": ["/srv/shop"], "units": [{"name": "shop.service"}],
+              "trees": [{"name": "data", "source": "/srv/shop/data", "volume": "date", "owner": "5:5"}]}
+    folder = shelf.put(change=lambda stack: stack.update(migration={"native": layout}))
+    assert plan(shelf)["problems"] == ["%s: migration/native/trees, data/volume: compose.yaml has no such volume 'date'; it has: data" % folder]
+
+
 def test_secrets_are_described_and_not_told(shelf):
     result = plan(shelf)
     assert {secret["name"]: secret["source"] for secret in result["stacks"][0]["secrets"]} == {
