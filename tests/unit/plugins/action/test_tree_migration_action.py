@@ -1,0 +1,29 @@
+# Copyright: (c) 2026, dockyard.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+from unittest import mock
+
+import pytest
+
+from ansible_collections.dockyard.fleet.plugins.action import tree_migration
+
+
+@pytest.mark.parametrize("state, label", [("copied", "copying"), ("proved", "proving"), ("surveyed", "looking"), (None, "looking")])
+def test_the_module_is_run_as_it_was_called_and_followed(monkeypatch, state, label):
+    followed, labels = mock.MagicMock(), []
+    followed.run.return_value = {"changed": True}
+
+    @contextlib.contextmanager
+    def follow(action, what, task_vars):
+        labels.append(what)
+        yield followed
+
+    monkeypatch.setattr(tree_migration.progress, "follow", follow)
+    args = dict({"name": "images"}, **({"state": state} if state else {}))
+    task = mock.MagicMock(async_val=0, check_mode=False, diff=False, args=args)
+    result = tree_migration.ActionModule(task, mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), None).run(task_vars={"a": 1})
+    assert result["changed"] is True and labels == [label]
+    assert followed.run.call_args.args == ("dockyard.fleet.tree_migration", args, {"a": 1})
