@@ -349,3 +349,25 @@ def test_a_changed_file_changes_the_label_of_who_mounts_it_and_of_no_other():
     assert after["web"] == before["web"] and after["db"] != before["db"]
     assert plan.labels_of_files(documents, dict(contents, **{"compose.yaml": "y"})) == before
     assert plan.labels_of_files(documents, dict(contents, **{"sql/c.sql": "c"}))["db"] != before["db"]
+
+
+CHECKED = {
+    "web": {"healthcheck": {"test": ["CMD", "true"], "interval": "10s", "start_period": "20s"}},
+    "job": {"image": "x"},
+    "bare": {"healthcheck": {"test": ["CMD", "true"]}},
+    "own": {"healthcheck": {"test": ["CMD", "true"], "start_period": "20s", "start_interval": "5s"}},
+    "off": {"healthcheck": {"disable": True, "start_period": "20s"}},
+}
+
+
+@pytest.mark.parametrize("engine, compose, wanted", [
+    ("26.1.5+dfsg1", "2.26.1-4", {"web": {"start_interval": "2s"}}),
+    ("25.0.0", "2.21.0", {"web": {"start_interval": "2s"}}),
+    ("24.0.9", "2.26.1", {}),
+    ("20.10.24+dfsg1", "2.26.1", {}),
+    ("26.1.5", "2.20.3", {}),
+    (None, "2.26.1", {}),
+    ("26.1.5", None, {}),
+])
+def test_services_are_probed_often_while_they_start_where_docker_knows_how(engine, compose, wanted):
+    assert plan.health_overlay(CHECKED, engine, compose) == wanted
