@@ -355,8 +355,8 @@ class ActionModule(ActionBase):
 
         deploy, missing = plan.limits_overlay(definition, (facts.get("cgroup") or {}).get("controllers"))
         overlay = {service: {"deploy": value} for service, value in deploy.items()}
-        docker = facts.get("docker") or {}
-        checks = plan.health_overlay(definitions.services_of(documents), (docker.get("engine") or {}).get("version"), (docker.get("compose") or {}).get("version"))
+        versions = [((facts.get("docker") or {}).get(part) or {}).get("version") for part in ("engine", "compose")]
+        checks = plan.health_overlay(definitions.services_of(documents), *versions)
         for service, check in checks.items():
             overlay.setdefault(service, {})["healthcheck"] = check
         for service, labels in plan.labels_of_files(documents, contents).items():

@@ -47,6 +47,19 @@ options:
     description: Folder of the collection's state; C(releases/<name>.jsonl) in it is the ledger of the stack.
     type: path
     default: /var/lib/dockyard
+  state:
+    description:
+      - With V(prepared), files, secrets and volumes are brought and nothing is started, so that data can be put into the volumes before the application sees
+        them. A stack that runs is refused then. Nothing is noted in the ledger.
+    type: str
+    choices: [present, prepared]
+    default: present
+  migration:
+    description:
+      - Name of the migration on whose behalf this runs.
+      - A stack that a migration holds (C(migrations/<name>/held.json) in O(state_dir)) is refused for everybody else, for its data is not whole.
+    type: str
+    default: ""
   environment:
     description: Name of the environment, for the ledger. In V(development), ports on the loopback address need no declaration.
     type: str
@@ -608,7 +621,22 @@ class Release:
             raise ReleaseError("%s: another run holds the stack: %s; needed it to end within %d s; wait for it, then run again"
                                % (self.name, error, self.params["lock_timeout_seconds"]))
 
+    def check_held(self):
+        """Refuse a stack whose data a migration is bringing: its application would begin with half of them."""
+        path = os.path.join(self.params["state_dir"], "migrations", self.name, "held.json")
+        try:
+            held = json.loads((files.read(path) or b"{}").decode("utf-8"))
+        except ValueError as error:
+            raise ReleaseError("%s: found a file that can't be read (%s); needed the one by which a migration holds the stack; nothing was changed; "
+                               "end the migration with playbooks/migrate.yml -e phase=abort" % (path, error))
+        if held and held.get("migration") != self.params["migration"]:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(held.get("since_epoch_s", 0)))
+            raise ReleaseError("%s: found that the migration %s holds it since %s (phase %s); needed its end, for the data is not whole before; "
+                               "nothing was changed; go on with playbooks/migrate.yml, or give it up with -e phase=abort"
+                               % (self.name, held.get("migration"), since, held.get("phase")))
+
     def _run_locked(self):
+        self.check_held()
         if not self.module.check_mode:
             self.sweep()
             files.make_directory(self.parent, 0o755)
@@ -631,6 +659,8 @@ class Release:
                                "nothing was changed; correct it, or set stack_retry_failed to true" % (self.name, last.get("number"), last.get("message")))
         if differing or stale:
             predicted = self.stage_and_check(wanted, before)
+        if self.params["state"] == "prepared":
+            return self.prepare(secret_writes, meta, wanted, differing, stale, changed_files, before)
         if self.module.check_mode:
             reasons = predicted if differing or stale else self._reasons(before)
             reasons.update((service, "removed") for service in self._orphans(before))
@@ -663,6 +693,22 @@ class Release:
         self.apply_units(unit_writes, unit_removals, timers)
         unit_changes = self._unit_changes(unit_writes, unit_removals, timers)
         return self._result(changed or bool(unit_changes), changed_files + repaired + unit_changes, reasons, self.containers() if changed else before)
+
+    def prepare(self, secret_writes, meta, wanted, differing, stale, changed_files, before):
+        """Bring files, secrets and volumes, and start nothing. Returns the result for exit_json."""
+        running = sorted(container["name"] for container in before if container["state"] == "running")
+        last = self.last_release()
+        # A stack that was never released has the migration's own server.
+        if running and (last.get("outcome") == "released" or last.get("reverted")):
+            raise ReleaseError("%s: found it running (%s); needed a stack that stands still, for its files would not be those of its containers; "
+                               "nothing was changed; stop it with playbooks/stop.yml" % (self.name, ", ".join(running)))
+        missing = ["volume %s" % volume for volume in self.missing_volumes()]
+        if self.module.check_mode:
+            return self._result(bool(changed_files or missing), changed_files + missing, {}, before)
+        self.write_secrets(secret_writes, meta)
+        self.write_files(wanted, differing, stale)
+        repaired = sorted(set(self.make_volumes() + self.own_volumes()))
+        return self._result(bool(changed_files or repaired), changed_files + repaired, {}, before)
 
     def note_diff(self, path, after):
         """Keep a diff of a file for the result. :arg after: bytes, or None for one that goes."""
@@ -981,9 +1027,12 @@ class Release:
                                    % (self.name, tool, image, error))
 
     def missing_volumes(self):
-        """Declared volumes that are not there, sorted; only looked for where a tool may be the only one that uses them."""
+        """Declared volumes that are not there, sorted; only looked for where Compose does not make them.
+
+        That is where a tool is the only one that uses them, and where nothing is started.
+        """
         missing = []
-        for volume in self.params["volumes"] if self.tools else []:
+        for volume in self.params["volumes"] if self.tools or self.params["state"] == "prepared" else []:
             try:
                 self.api.inspect("volumes", "%s_%s" % (self.name, volume["name"]))
             except DockerError as error:
@@ -993,7 +1042,7 @@ class Release:
         return sorted(missing)
 
     def make_volumes(self):
-        """Make the volumes that only tools use, as Compose would at the first run, which would then find them without an owner.
+        """Make the volumes that are missing, as Compose would at the first run, which would then find them without an owner.
 
         :returns: list of str, as :meth:`own_volumes`.
         """
@@ -1261,6 +1310,8 @@ def main():
             "name": {"type": "str", "required": True},
             "directory": {"type": "path", "required": True},
             "state_dir": {"type": "path", "default": "/var/lib/dockyard"},
+            "state": {"type": "str", "default": "present", "choices": ["present", "prepared"]},
+            "migration": {"type": "str", "default": ""},
             "environment": {"type": "str", "default": "production"},
             "revision": {"type": "str", "default": ""},
             "released_by": {"type": "str", "default": ""},

@@ -375,6 +375,7 @@ from ansible_collections.dockyard.fleet.plugins.module_utils.trees.errors import
 from ansible_collections.dockyard.fleet.plugins.module_utils.trees.source import Local, Remote
 from ansible_collections.dockyard.fleet.plugins.module_utils.trees.state import State
 
+DOCKER_ROOT = "/var/lib/docker"
 ARGUMENTS = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["surveyed", "copied", "proved"], "default": "surveyed"},
@@ -449,6 +450,9 @@ def where(params, api):
         check_absolute("destination", params["destination"])
         return migrate.Place(os.path.normpath(params["destination"])), None
     below = below_of(params["path"])
+    if params["state"] == "surveyed" and not os.path.exists(params["docker_socket"]):
+        # A host that Docker comes to with the migration; it keeps its volumes there unless it is told otherwise.
+        return None, migrate.space_of(DOCKER_ROOT)
     try:
         place = place_of_volume(api, params["volume"], below, params["state"] == "surveyed")
         return place, None if place else migrate.space_of(api.get("/info")["DockerRootDir"])

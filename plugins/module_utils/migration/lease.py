@@ -274,7 +274,6 @@ def boot(path, run=call, answer=ask):
         # The run was killed, and so was the host, before they were masked.
         print("%s: the containers serve; the native application is not started" % lease["stack"], flush=True)
         for unit in lease["units"]:
-            run(["systemctl", "disable", unit])
             run(["systemctl", "--no-block", "stop", unit])
         return
     print("%s: the host was restarted during a freeze; the native application serves" % lease["stack"], flush=True)

@@ -60,8 +60,12 @@ class Clock:
         self.now += seconds
 
     @staticmethod
-    def strftime(unused):
-        return "2027-01-15 08:00:00"
+    def strftime(unused, when="08:00:00"):
+        return "2027-01-15 %s" % when
+
+    @staticmethod
+    def localtime(seconds):
+        return "at %d" % seconds
 
 
 class Host:
@@ -1281,6 +1285,110 @@ def test_a_stack_that_another_run_holds_names_it(host, run):
         process.wait()
         process.stdout.close()
     assert run(with_file(host, "web.env", WEB_ENV % "4"))["changed"] is True
+
+
+# -- prepared, and held by a migration -------------------------------------------------
+
+def hold(host, text='{"migration": "rc8", "phase": "copy", "since_epoch_s": 1700000000}'):
+    folder = os.path.join(host.state_dir, "migrations", "shop")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "held.json"), "w", encoding="utf-8") as handle:
+        handle.write(text)
+
+
+PREPARED = {"state": "prepared", "migration": "rc8"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"migration": "head"}, {"state": "prepared"}])
+@pytest.mark.parametrize("check", [False, True])
+def test_a_stack_that_a_migration_holds_is_refused_for_everybody_else(host, run, changes, check):
+    run()
+    hold(host)
+    before = host.tree()
+    answer = run(with_file(host, "web.env", WEB_ENV % "4", **changes), check=check)
+    assert answer["msg"] == ("shop: found that the migration rc8 holds it since 2027-01-15 at 1700000000 (phase copy); needed its end, "
+                             "for the data is not whole before; nothing was changed; go on with playbooks/migrate.yml, or give it up with -e phase=abort")
+    assert host.calls == [] and host.tree() == before and not answer.get("changed")
+
+
+def test_the_migration_that_holds_it_releases(host, run):
+    hold(host)
+    assert run(migration="rc8")["changed_services"] == {"web": "created", "db": "created"}
+
+
+def test_a_migration_that_holds_nothing_is_no_matter(host, run):
+    assert run(migration="rc8")["changed"] is True and run()["changed"] is False
+
+
+@pytest.mark.parametrize("text", ["{", "\udcff"])
+def test_a_hold_that_cant_be_read_holds(host, run, text):
+    hold(host)
+    with open(os.path.join(host.state_dir, "migrations", "shop", "held.json"), "wb") as handle:
+        handle.write(text.encode("utf-8", "surrogateescape"))
+    answer = run(migration="rc8")
+    assert "held.json: found a file that can't be read (" in answer["msg"] and "-e phase=abort" in answer["msg"] and host.calls == []
+
+
+def test_a_stack_is_prepared_and_nothing_is_started(host, run):
+    given = options(host, volumes=[{"name": "home", "mode": "0700"}], **PREPARED)
+    model = dict(COMPOSE, volumes={"home": {"name": "shop_home"}})
+    given["files"][0]["content"] = json.dumps(model)
+    answer = run(given)
+    assert host.calls == ["GET containers", "staged config --format", "staged config --hash", "inspect volumes shop_home", "inspect volumes shop_home",
+                          "config --format", "POST /volumes/create", "inspect volumes shop_home"]
+    assert answer["changed"] is True and answer["changed_services"] == {} and "volume home" in answer["changed_files"] and host.load() == {}
+    assert stat.S_IMODE(os.stat(host.volumes["shop_home"]).st_mode) == 0o700 and host.read("web.env") == WEB_ENV % "2"
+    # Nothing is noted: nothing was released.
+    assert not os.path.exists(os.path.join(host.state_dir, "releases", "shop.jsonl"))
+    before = host.tree()
+    answer = run(given)
+    assert answer["changed"] is False and answer["changed_files"] == [] and host.tree() == before
+    assert host.calls == ["GET containers", "inspect volumes shop_home", "inspect volumes shop_home", "inspect volumes shop_home"]
+
+
+def test_check_mode_of_a_prepared_stack_is_the_script_without_what_changes(host, run):
+    given = options(host, volumes=[{"name": "home"}], **PREPARED)
+    answer = run(given, check=True)
+    assert host.calls == ["GET containers", "staged config --format", "staged config --hash", "inspect volumes shop_home"]
+    assert answer["changed"] is True and "volume home" in answer["changed_files"] and host.tree() == {} and host.made == []
+
+
+def test_what_was_prepared_is_released_with_the_same_secrets(host, run):
+    run(**PREPARED)
+    secret = host.read("secrets/token.%d" % ME)
+    hold(host)
+    answer = run(migration="rc8")
+    assert answer["changed_services"] == {"web": "created", "db": "created"} and answer["changed_files"] == []
+    assert host.read("secrets/token.%d" % ME) == secret and [entry["outcome"] for entry in host.ledger()] == ["released"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_stack_that_runs_is_not_prepared(host, run, check):
+    run()
+    before = host.tree()
+    answer = run(with_file(host, "web.env", WEB_ENV % "4", **PREPARED), check=check)
+    assert "found it running (shop-db-1, shop-web-1); needed a stack that stands still" in answer["msg"] and "nothing was changed" in answer["msg"]
+    assert host.tree() == before and not [call for call in host.calls if call.startswith("up")]
+
+
+def test_a_stack_that_runs_by_its_last_good_release_is_not_prepared(host, run):
+    assert bad_release(host, run)[1]["reverted"] is True and host.ledger()[-1]["outcome"] == "failed"
+    assert "found it running" in run(**PREPARED)["msg"]
+
+
+def test_the_server_of_the_migration_itself_may_run(host, run):
+    host.save({"db": {"state": "running", "hash": "x", "number": 1}})
+    assert not run(**PREPARED).get("failed") and host.load()["db"]["state"] == "running"
+
+
+def test_a_stack_that_was_stopped_is_prepared(host, run):
+    run()
+    state = host.load()
+    for entry in state.values():
+        entry["state"] = "exited"
+    host.save(state)
+    answer = run(with_file(host, "web.env", WEB_ENV % "4", **PREPARED))
+    assert answer["changed_files"] == ["web.env"] and host.load() == state
 
 
 # -- killed -----------------------------------------------------------------------

@@ -833,6 +833,14 @@ def test_a_volume_that_is_not_there_yet_is_surveyed_but_not_filled(host, docker)
     assert "found no volume inventory_images; needed it to exist" in str(host.fails("copied"))
 
 
+def test_a_host_without_docker_is_surveyed_but_not_filled(host, monkeypatch):
+    host.put("f")
+    socket = os.path.join(host.folder, "no-docker.sock")
+    found = host.run("surveyed", destination=None, volume="inventory_images", docker_socket=socket)
+    assert found["destination"]["exists"] is False and found["free_bytes"] > 0 and found["problems"] == []
+    assert "(the daemon is not running)" in str(host.fails("copied", destination=None, volume="inventory_images", docker_socket=socket))
+
+
 @pytest.mark.parametrize("volume", [{"Driver": "nfs", "Options": {}}, {"Driver": "local", "Options": {"type": "nfs", "device": ":/x"}}])
 def test_a_volume_that_is_mounted_from_elsewhere_is_refused(host, docker, volume):
     docker(volume=dict(volume, Mountpoint=host.copy))
