@@ -38,17 +38,17 @@ sanity: venv ## ansible-test sanity and galaxy-importer on the built collection
 molecule: venv ## the scenarios on real test hosts
 	tests/scenarios
 
-molecule-heavy: venv ## the scenarios of whole stacks: oura, emorobcare, strain_seer, stream_checker
+molecule-heavy: venv ## the scenarios of whole stacks (oura, emorobcare, strain_seer, stream_checker) and of a migration
 	tests/scenarios --heavy
 
 journeys: venv ## killed runs, drift, ways back and bad input on real test hosts
 	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m "not heavy" --durations=10
 
-journeys-heavy: venv ## emorobcare, strain_seer, oura with all its packages, development with a mounted source
+journeys-heavy: venv ## emorobcare, strain_seer, oura with all its packages, development with a mounted source, killed migrations
 	$(BIN)/python -m pytest tests/journeys -q -p no:cacheprovider -m heavy
 
 test: test-fast sanity molecule journeys ## all that CI runs
-	@echo "make test-all adds molecule-heavy (a scenario for each of oura, emorobcare, strain_seer and stream_checker), journeys-heavy (emorobcare and strain_seer; oura with all packages and with a lesser parser; development with a mounted source) and test-pi (the arm64 machine)"
+	@echo "make test-all adds molecule-heavy (a scenario for each of oura, emorobcare, strain_seer, stream_checker and a migration), journeys-heavy (migrations that are killed; emorobcare and strain_seer; oura with all packages and with a lesser parser; development with a mounted source) and test-pi (the arm64 machine)"
 
 test-pi: venv ## the whole deployment on the arm64 machine
 	tests/pi/run

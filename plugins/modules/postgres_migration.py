@@ -784,7 +784,7 @@ class Migration:
         return result
 
     def _compare(self, left, right):
-        sides = self._both(lambda session: self._read(session), left, right)
+        sides = self._both(self._read, left, right)
         form = proof.form_of(sides[0]["server"]["version"], sides[1]["server"]["version"])
         allowed = [entry["name"] for entry in sides[1]["extensions"]]
         differences = proof.differences_of_structure(sides[0], sides[1], allowed)

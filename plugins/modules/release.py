@@ -60,6 +60,15 @@ options:
       - A stack that a migration holds (C(migrations/<name>/held.json) in O(state_dir)) is refused for everybody else, for its data is not whole.
     type: str
     default: ""
+  lease:
+    description:
+      - RV(dockyard.fleet.native_units#module:lease), renewed while this runs. When it has ended, the native application serves and the containers are
+        stopped, and the module fails.
+    type: path
+  lease_seconds:
+    description: For how long it is renewed each time.
+    type: int
+    default: 120
   environment:
     description: Name of the environment, for the ledger. In V(development), ports on the loopback address need no declaration.
     type: str
@@ -364,6 +373,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dockyard.fleet.plugins.module_utils.actions import runner, units
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.api import DockerApi, DockerError
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.compose import Compose, ComposeError, tail
+from ansible_collections.dockyard.fleet.plugins.module_utils.migration.lease import Renewer
 from ansible_collections.dockyard.fleet.plugins.module_utils.release import decide, files, ledger
 from ansible_collections.dockyard.fleet.plugins.module_utils.stacks import definition, envfile
 
@@ -1312,6 +1322,8 @@ def main():
             "state_dir": {"type": "path", "default": "/var/lib/dockyard"},
             "state": {"type": "str", "default": "present", "choices": ["present", "prepared"]},
             "migration": {"type": "str", "default": ""},
+            "lease": {"type": "path"},
+            "lease_seconds": {"type": "int", "default": 120},
             "environment": {"type": "str", "default": "production"},
             "revision": {"type": "str", "default": ""},
             "released_by": {"type": "str", "default": ""},
@@ -1366,8 +1378,15 @@ def main():
         supports_check_mode=True,
     )
     release = Release(module)
+    ended = ("%s: found the freeze of the native application ended; needed it to hold, for it may have written since; it serves, "
+             "and the containers are stopped; run the migration again" % release.name)
     try:
-        result = release.run()
+        with Renewer(module.params["lease"] if not module.check_mode else "", module.params["lease_seconds"]) as lease:
+            if not lease.held:
+                raise ReleaseError(ended)
+            result = release.run()
+        if not lease.held:
+            raise ReleaseError(ended, True)
     except ReleaseError as error:
         module.fail_json(msg=str(error), changed=error.changed, seconds=round(time.time() - release.started, 2), **error.facts)
     except OSError as error:

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 
@@ -182,12 +183,18 @@ class Renewer:
             self._renew()
 
 
+def say(text):
+    """Tell the journal."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def call(argv):
     """Run a command; what it says goes to the journal. :returns: bool, whether it ended with 0."""
     try:
         return subprocess.run(argv, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired) as error:
-        print("%s: %s" % (" ".join(argv), error), flush=True)
+        say("%s: %s" % (" ".join(argv), error))
         return False
 
 
@@ -196,7 +203,7 @@ def ask(argv):
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        print("%s: %s" % (" ".join(argv), error), flush=True)
+        say("%s: %s" % (" ".join(argv), error))
         return None
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
@@ -219,7 +226,7 @@ def stop_containers(lease, run=call, answer=ask):
 
 def thaw(lease, reason, run=call, answer=ask, sleep=time.sleep):
     """The native application serves again. The lease is broken already, so that nobody goes on with a copy of what it writes from now on."""
-    print("%s: %s; the native application is started again" % (lease["stack"], reason), flush=True)
+    say("%s: %s; the native application is started again" % (lease["stack"], reason))
     due = list(reversed(lease["units"]))
     for attempt in range(START_ATTEMPTS):
         # Containers that do not stop may hold the ports: both are tried again.
@@ -228,7 +235,7 @@ def thaw(lease, reason, run=call, answer=ask, sleep=time.sleep):
         if stopped and not due:
             return
         sleep(POLL_SECONDS * 2 ** attempt)
-    print("%s: could not start %s" % (lease["stack"], ", ".join(due) or "all, for containers still run"), flush=True)
+    say("%s: could not start %s" % (lease["stack"], ", ".join(due) or "all, for containers still run"))
 
 
 def watch(path, sleep=time.sleep, run=call, answer=ask):
@@ -272,11 +279,11 @@ def boot(path, run=call, answer=ask):
         return
     if lease["state"] == "switched":
         # The run was killed, and so was the host, before they were masked.
-        print("%s: the containers serve; the native application is not started" % lease["stack"], flush=True)
+        say("%s: the containers serve; the native application is not started" % lease["stack"])
         for unit in lease["units"]:
             run(["systemctl", "--no-block", "stop", unit])
         return
-    print("%s: the host was restarted during a freeze; the native application serves" % lease["stack"], flush=True)
+    say("%s: the host was restarted during a freeze; the native application serves" % lease["stack"])
     # Also after the lease was broken, at each start: the engine starts containers again that were stopped, if they say "always".
     stop_containers(lease, run, answer)
     if lease["state"] != "broken":

@@ -155,8 +155,10 @@ def make(tmp_path, name, seed=5):
 def test_images_are_the_same_each_time_and_others_with_another_seed(tmp_path):
     first, written, total = make(tmp_path, "first")
     second = make(tmp_path, "second")[0]
+
     def content(folder):
         return {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_nlink) for path in folder.iterdir() if path.suffix != ".tiff"}
+
     assert content(first) == content(second)
     assert written == 699 == len(list(first.iterdir()))
     assert 0.8 < total / written / 2000 < 1.25

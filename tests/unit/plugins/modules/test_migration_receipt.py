@@ -127,7 +127,7 @@ def test_a_stack_that_is_held_by_what_cant_be_read(run, folder, text):
 
 def test_a_full_disk_is_told_and_leaves_the_old_receipt(run, folder, monkeypatch):
     before = run("copy")["receipt"]
-    monkeypatch.setattr(os, "fsync", lambda unused: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda unused: (nothing for nothing in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
     answer = run("freeze")
     assert answer["msg"] == "%s: No space left on device; free space, check the permissions, then run again" % folder
     monkeypatch.undo()

@@ -450,7 +450,8 @@ def test_whose_the_cluster_is(host, run, container, data, remembered, wanted):
 
 def test_nobody_but_root_reaches_the_socket_of_the_migrations_server(host, run):
     run("prepared")
-    modes = [os.stat(os.path.join(host.folder, "run", *path)).st_mode & 0o777 for path in ((), ("migrations",), ("migrations", "shop"), ("migrations", "shop", "db"))]
+    paths = ((), ("migrations",), ("migrations", "shop"), ("migrations", "shop", "db"))
+    modes = [os.stat(os.path.join(host.folder, "run", *path)).st_mode & 0o777 for path in paths]
     assert modes == [0o755, 0o700, 0o700, 0o700]
 
 
@@ -976,6 +977,6 @@ def test_the_end_does_not_stop_the_stacks_own_server(host, run):
 
 
 def test_a_full_disk_is_told(host, run, monkeypatch):
-    monkeypatch.setattr(places.files, "write", lambda *unused: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(places.files, "write", lambda *unused: (nothing for nothing in ()).throw(OSError(28, "No space left on device")))
     answer = run("copied")
     assert answer["failed"] and answer["msg"] == "shop, db: [Errno 28] No space left on device; the native database is as it was"

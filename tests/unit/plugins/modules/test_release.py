@@ -23,6 +23,7 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.dockyard.fleet.plugins.module_utils.docker.api import DockerApiError, DockerUnavailable
+from ansible_collections.dockyard.fleet.plugins.module_utils.migration import lease as leases
 from ansible_collections.dockyard.fleet.plugins.modules import release
 
 try:
@@ -1507,3 +1508,42 @@ def test_a_new_release_killed_anywhere_leaves_each_file_old_or_new_and_converges
         assert good["var/releases/shop.good/web.env"][1] == (WEB_ENV % "4").encode(), number
         assert run(new_given)["changed"] is False, number
     assert number > 20
+
+
+def lease_of(host, **changes):
+    """A lease of a freeze that goes on, at its place in the state folder. :returns: str, its path."""
+    folder = os.path.join(host.state_dir, "migrations", "shop")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "lease.json")
+    leases.write(path, dict({"stack": "shop", "units": [], "state": "switching", "id": "1", "boot_id": leases.boot_id(), "until": leases.now() + 50,
+                             "docker": ""}, **changes))
+    return path
+
+
+ENDED = "shop: found the freeze of the native application ended; needed it to hold, for it may have written since;"
+
+
+def test_a_release_within_a_freeze_renews_its_lease(host, run):
+    path = lease_of(host)
+    before = leases.read(path)["until"]
+    assert run(lease=path, lease_seconds=300)["changed"] is True
+    assert leases.read(path)["until"] >= before + 200
+
+
+@pytest.mark.parametrize("changes", [{"state": "broken"}, {"boot_id": "another start"}])
+def test_nothing_is_released_when_the_freeze_has_ended(host, run, changes):
+    answer = run(lease=lease_of(host, **changes))
+    assert answer["msg"].startswith(ENDED) and not answer["changed"] and host.calls == []
+
+
+def test_a_release_whose_freeze_ends_meanwhile_fails(host, run, monkeypatch):
+    path = lease_of(host)
+    brought = release.Release.bring_up
+
+    def bring_up(self, before):
+        leases.end(path, "nobody renewed it")
+        return brought(self, before)
+
+    monkeypatch.setattr(release.Release, "bring_up", bring_up)
+    answer = run(lease=path)
+    assert answer["failed"] and answer["changed"] and answer["msg"].startswith(ENDED)

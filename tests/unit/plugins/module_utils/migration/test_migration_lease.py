@@ -98,7 +98,7 @@ def test_the_lease_is_for_root_alone_and_nothing_stays_beside_it(host):
 def test_a_write_that_fails_leaves_the_old_lease_and_nothing_beside(host, monkeypatch):
     host.freeze()
     before = host.read()
-    monkeypatch.setattr(os, "fsync", lambda unused: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda unused: (nothing for nothing in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(OSError):
         leases.renew(host.path, 10)
     assert host.read() == before and sorted(os.listdir(os.path.dirname(host.path))) == ["lease.json", "lease.json.lock"]

@@ -66,7 +66,7 @@ class Api:
 
     def request(self, method, path, query=None, timeout=None, **unused):
         self.calls.append((method, path, query))
-        if self.refuse and method == "POST":
+        if isinstance(self.refuse, Exception) and method == "POST":
             raise self.refuse
 
 
