@@ -184,9 +184,10 @@ class Renewer:
 
 
 def say(text):
-    """Tell the journal."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Tell the journal, where there is one."""
+    if sys.stdout:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def call(argv):
