@@ -54,7 +54,7 @@ class Api:
     """The engine: its containers, and what it was asked to change."""
 
     def __init__(self):
-        self.containers, self.details, self.calls, self.refuse = [], {}, [], None
+        self.containers, self.details, self.calls, self.posted = [], {}, [], lambda: None
 
     def get(self, path, query=None, **unused):
         assert path == "/containers/json" and query == {"all": "1", "filters": {"label": ["com.docker.compose.project=shop", "com.docker.compose.service=db"]}}
@@ -66,8 +66,8 @@ class Api:
 
     def request(self, method, path, query=None, timeout=None, **unused):
         self.calls.append((method, path, query))
-        if isinstance(self.refuse, Exception) and method == "POST":
-            raise self.refuse
+        if method == "POST":
+            self.posted()
 
 
 class Stack:
@@ -455,7 +455,11 @@ def test_whose_the_container_is(stack):
 def test_the_migrations_server_is_stopped_and_its_container_removed(stack, refuse, raised):
     place = stack.place()
     stack.serves()
-    stack.api.refuse = refuse
+    def posted():
+        if refuse:
+            raise refuse
+
+    stack.api.posted = posted
     if raised:
         with pytest.raises(DockerApiError):
             place.stop_server()
