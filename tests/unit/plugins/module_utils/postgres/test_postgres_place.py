@@ -455,6 +455,7 @@ def test_whose_the_container_is(stack):
 def test_the_migrations_server_is_stopped_and_its_container_removed(stack, refuse, raised):
     place = stack.place()
     stack.serves()
+
     def posted():
         if refuse:
             raise refuse
