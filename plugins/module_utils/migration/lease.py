@@ -193,6 +193,7 @@ def say(text):
 def call(argv):
     """Run a command; what it says goes to the journal. :returns: bool, whether it ended with 0."""
     try:
+        # pylint: disable-next=ansible-bad-function  # systemd starts this file without Ansible
         return subprocess.run(argv, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired) as error:
         say("%s: %s" % (" ".join(argv), error))
@@ -202,6 +203,7 @@ def call(argv):
 def ask(argv):
     """What a command says, or None when it fails. :returns: str"""
     try:
+        # pylint: disable-next=ansible-bad-function  # systemd starts this file without Ansible
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         say("%s: %s" % (" ".join(argv), error))

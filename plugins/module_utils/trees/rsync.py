@@ -61,6 +61,7 @@ def run(words, paths, progress=None):
     with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as errors:
         names.write(b"".join(encoded(path) + b"\0" for path in paths))
         names.seek(0)
+        # pylint: disable-next=ansible-bad-function  # its output is followed while it runs
         process = subprocess.Popen([word if isinstance(word, bytes) else encoded(word) for word in words], stdin=names, stdout=subprocess.PIPE, stderr=errors,
                                    env=dict(os.environ, LC_ALL="C"))
         try:
