@@ -95,20 +95,7 @@ def migration_uncovered(translated, stack):
 
 def migration_trees(results):
     """Figures of each tree for the receipt, by name. :arg results: registered loop over the layout's trees."""
-    kept = (
-        "present",
-        "files",
-        "directories",
-        "symlinks",
-        "bytes",
-        "digest",
-        "source_digest",
-        "destination_digest",
-        "notes",
-        "seconds",
-        "copied_files",
-        "copied_bytes",
-    )
+    kept = ("present", "files", "directories", "symlinks", "bytes", "seconds", "copied_files", "copied_bytes", "equal", "source", "target")
     return {
         entry["item"]["name"]: {key: entry[key] for key in kept if key in entry}
         for entry in results.get("results") or []

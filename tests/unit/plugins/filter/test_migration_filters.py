@@ -125,3 +125,8 @@ def test_every_filter_has_its_name_and_is_documented():
     for name in found:
         with open(os.path.join(os.path.dirname(migration.__file__), name + ".yml"), encoding="utf-8") as handle:
             assert yaml.safe_load(handle)["DOCUMENTATION"]["name"] == name
+
+
+def test_the_receipt_holds_the_digests_of_a_proof():
+    proof = {"equal": True, "source": {"digest": "sha256:1", "files": 3}, "target": {"digest": "sha256:1", "files": 3}, "seconds": 0.5}
+    assert migration.migration_trees({"results": [dict(proof, item={"name": "images"}, changed=False)]}) == {"images": proof}
